@@ -11,26 +11,23 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.mosaic import frame_pixels
-from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
+from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.record import record
 from skyextract.run import Run
-from skyextract.settings.keywords import Config, Cosmics
+from skyextract.settings.keywords import Config
 from skyextract.settings.steps import Status
-from skyextract.stages.background.interpolate import background_rows
+from skyextract.stages.iterate import Passes, iterate, repaired_image
 from skyextract.stages.psf.corelight import doubt_of_fluxes, flux_misfit, with_flux_misfit
 from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
 from skyextract.stages.psf.doubt import (
     about_calm_stars,
     doubt_of_psf,
-    is_too_long,
-    noise_for_stars,
     tell_elongation,
     touches_stars,
 )
 from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import with_errors
-from skyextract.stages.psf.model import PsfFit, Variation, with_misfit
-from skyextract.stages.psf.passes import MIN_FREE, PsfPass, measure_psf
+from skyextract.stages.psf.model import PsfFit, with_misfit
 from skyextract.stages.psf.photons import (
     FewerPhotons,
     find_fewer_photons,
@@ -39,23 +36,6 @@ from skyextract.stages.psf.photons import (
 )
 from skyextract.stages.repair import Repairs, repair_planes
 from skyextract.stages.starselection.candidates import Candidates, find_candidates
-from skyextract.stages.starsky import (
-    StarSky,
-    has_wide_stars,
-    measure_sky,
-    sky_between_wide,
-    with_wide_meshes,
-)
-
-CONVERGED = 0.01
-"""Relative change of the FWHM between passes that ends the loop."""
-
-MANY_REPAIRS = 1e-3
-"""The background is measured anew without the cosmic rays if they hit this share of the pixels:
-clipping and mode leave fewer no influence that shows above the noise of a mesh."""
-
-UNDERSAMPLED = 1.3
-"""FWHM in pixels below which a star is as sharp as a cosmic ray: none is looked for."""
 
 
 @record
@@ -86,28 +66,6 @@ class Characterized:
     metrics: dict[str, str | float | int | bool | None]
 
 
-@record
-class _Passes:
-    """What the passes of background, cosmic rays and PSF ended with.
-
-    `last` if one gave a PSF; `failure` says why one did not.
-    """
-
-    sky: StarSky
-    repairs: Repairs
-    psf: Psf
-    last: PsfPass | None
-    cosmics: Cosmics
-    iterations: int
-    converged: bool
-    failure: str
-
-    @property
-    def fit(self) -> PsfFit | None:
-        """The stars with their PSF; None where none was measured."""
-        return self.last.fit if self.last else None
-
-
 def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     """Measure background, cosmic rays and PSF of an image.
 
@@ -126,55 +84,53 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     run : Run
         Messages and threads.
     """
-    spared = exposure.copied or exposure.denoised or exposure.beam
-    if spared and config.cosmics.cr_repair:
-        if exposure.copied:
-            run.warn("no cosmic ray is looked for: edges of copied pixels are as sharp")
-        config = replace(config, cosmics=replace(config.cosmics, cr_repair=False))
+    config = _sparing_edges(exposure, config, run)
     source = _with_saturation(exposure, run)
     given = exposure.psf if exposure.psf and exposure.psf.source is PsfSource.FILE else None
-    passes = _iterate(source, given, config, run)
-    cut = _cut_cores(source, passes, config, run) if given is None else None
-    if cut is not None:
-        source = with_cores_saturated(source, cut, passes.sky.background.mean, run)
-        passes = _iterate(source, None, config, run)
-    calm = _fewer_photons(source, passes, config)
-    if calm is not None:
-        gain, read_noise = calm.gain, calm.read_noise
-        source = replace(
-            source, detector=replace(source.detector, gain=gain, read_noise=read_noise)
-        )
-        passes = _iterate(source, None, config, run)
-    sky, last, fit, psf = passes.sky, passes.last, passes.fit, passes.psf
-    off = 0.0
-    if last is not None:
-        psf = with_errors(with_misfit(last.fit), last.fit.evidence, last.sample, last.model, run)
-        off = flux_misfit(last.fit)
-        psf = with_flux_misfit(psf, off)
-    message, own = "", exposure.psf_stars
-    stars = _star_catalog(last.fit, last.stars) if last else Catalog()
+
+    # Background, cosmic rays, bright stars and PSF in turn; what these tell of the pixels may
+    # make them others.
+    passes = iterate(source, given, config, run)
+    other_gain = None
     if given is None:
-        repairs = _final_repairs(source, passes, psf, run)
-    else:
-        repairs, message, own = _judged(source, passes, given, config, run)
+        source, passes, other_gain = _understood(source, passes, config, run)
+    sky, last, fit = passes.sky, passes.last, passes.fit
+
+    # The PSF with its errors, and cosmic rays with it.
+    psf, misfit, stars = passes.psf, 0.0, Catalog()
+    if last is not None:
+        misfit = flux_misfit(last.fit)
+        psf = with_errors(with_misfit(last.fit), last.fit.evidence, last.sample, last.model, run)
+        psf = with_flux_misfit(psf, misfit)
+        stars = _star_catalog(last.fit, last.stars)
     if passes.cosmics is not config.cosmics:
         run.warn(
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
         )
-    selection, unfollowed = last.selection if last else None, None
-    if last is not None and not message:
-        message, unfollowed = doubt_of_psf(last.selection, last.stars, last.fit, psf, exposure)
-        message = message or doubt_of_fluxes(last.fit, off)
-    about_gain = calm.doubt if calm else ""
-    if fit and not calm and not sky.background.hidden_step:
-        about_gain = about_calm_stars(fit, sky.background.sigma, source.detector.gain)
-    for text in filter(None, (message, about_gain)):
-        run.warn(text)
+    doubt, own = "", exposure.psf_stars
+    if given is None:
+        repairs = _final_repairs(source, passes, psf, run)
+    else:
+        repairs, doubt, own = _judged(source, passes, given, config, run)
 
+    # Whether all this can be believed.
+    unfollowed = None
+    if last is not None and not doubt:
+        doubt, unfollowed = doubt_of_psf(last.selection, last.stars, last.fit, psf, exposure)
+        doubt = doubt or doubt_of_fluxes(last.fit, misfit)
+    about_gain = other_gain.doubt if other_gain else ""
+    if fit and not other_gain and not sky.background.hidden_step:
+        about_gain = about_calm_stars(fit, sky.background.sigma, source.detector.gain)
+    for text in filter(None, (doubt, about_gain)):
+        run.warn(text)
+    if fit:
+        tell_elongation(psf, exposure.wcs, run)
+
+    is_known = fit is not None or given is not None
     result = replace(
         exposure,
         detector=source.detector,
-        image=_repaired_image(source, sky, repairs, run),
+        image=repaired_image(source, sky, repairs, run),
         mask=repairs.mask(source.mask) if repairs.pixel.size else source.mask,
         variance=_honest_variance(exposure, repairs),
         background=sky.background,
@@ -182,99 +138,69 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         psf_stars=stars if fit else own,
         unfollowed=unfollowed,
     )
-    complete = fit is not None or given is not None
-    if fit:
-        tell_elongation(psf, exposure.wcs, run)
     return Characterized(
         exposure=result,
         psf_stars=stars,
-        status=Status.COMPLETE if complete and not message else Status.FALLBACK,
-        reason=message if complete else passes.failure,
-        metrics={
-            "psf_source": psf.source.value,
-            "fwhm_pix": frame_pixels(source.header) * psf.fwhm if complete else None,
-            "ellipticity": psf.ellipticity if complete else None,
-            "n_psf_stars": psf.n_stars if complete else 0,
-            "n_bright_sources": selection.n_bright if selection else None,
-            "psf_star_share": selection.share if selection else None,
-            "n_cosmic_rays": repairs.n_cosmic_rays,
-            "background": sky.background.mean,
-            "background_rms": sky.background.sigma,
-            "iterations": passes.iterations,
-            "converged": passes.converged,
-        },
+        status=Status.COMPLETE if is_known and not doubt else Status.FALLBACK,
+        reason=doubt if is_known else passes.failure,
+        metrics=_metrics(result, passes, repairs, is_known=is_known),
     )
 
 
-def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _Passes:
-    """Measure background, cosmic rays and PSF in turn, until the FWHM stays; not the PSF given."""
-    settings = config.characterize
-    psf = given or Psf.gaussian(settings.default_fwhm)
-    cosmics = _allowed(config.cosmics, given)
-    sky = measure_sky(source, source.image, config, run)
-    repairs = repair_planes(sky.planes, psf, cosmics, run)
-    last: PsfPass | None = None
-    variation: Variation | None = None
-    crowded, iterations, converged, failure = False, 0, given is not None, ""
-    while given is None and iterations < settings.char_niter and not converged:
-        if last is not None:
-            sky = _next_sky(source, sky, repairs, last, config, run)
-            repairs = repair_planes(sky.planes, psf, cosmics, run)
-        iterations += 1
-        preliminary = iterations == 1 and settings.char_niter > 1
-        # Neighbours that are fitted for the first time are fitted again with what comes of it.
-        unsettled = crowded and last is not None and last.models is None
-        outcome = measure_psf(
-            source, sky.planes.data, sky.planes.variance, psf if last else None,
-            crowded=crowded, preliminary=preliminary, variation=variation,
-            is_last=not unsettled or iterations == settings.char_niter, settings=settings, run=run,
-        )  # fmt: skip
-        if isinstance(outcome, PsfPass) and not crowded and has_wide_stars(config, outcome.fit.psf):
-            # Each peak would be fitted, and the sky between them, again and again.
-            outcome = noise_for_stars(
-                sky.planes.data, sky.planes.variance, source.mask, source.detector.gain,
-                outcome.fit.psf.fwhm, outcome.sample.peaks[2], run,
-            ) or outcome  # fmt: skip
-        if isinstance(outcome, str):
-            failure = outcome
-            _warn_of_failure(failure, psf, iterations, last is not None, run)
-            break
-        fitted, last, fit = last is not None and last.models is not None, outcome, outcome.fit
-        cosmics = _allowed(config.cosmics, fit.psf)
-        # Wide stars are measured once more on the sky that is left without them.
-        crowded = crowded or fit.free_share < MIN_FREE or has_wide_stars(config, fit.psf)
-        settled = fitted or not crowded
-        if settled and not preliminary:
-            variation = fit.variation
-        converged = settled and not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
-        converged |= is_too_long(fit.psf)  # lines are no stars
-        psf = fit.psf
-    else:
-        if not converged:
-            run.warn(f"the FWHM still changes after {iterations} passes of characterization")
-    return _Passes(sky, repairs, psf, last, cosmics, iterations, converged, failure)
+def _sparing_edges(exposure: Exposure, config: Config, run: Run) -> Config:
+    """Return the settings without cosmic-ray repair where something else makes edges as sharp."""
+    spared = exposure.copied or exposure.denoised or exposure.beam
+    if not (spared and config.cosmics.cr_repair):
+        return config
+    if exposure.copied:
+        run.warn("no cosmic ray is looked for: edges of copied pixels are as sharp")
+    return replace(config, cosmics=replace(config.cosmics, cr_repair=False))
 
 
-def _next_sky(
-    source: Exposure, sky: StarSky, repairs: Repairs, last: PsfPass, config: Config, run: Run
-) -> StarSky:
-    """Return the sky of the next pass; as it was where neither stars nor repairs change it."""
-    psf = last.fit.psf
-    wide = has_wide_stars(config, psf)
-    many = repairs.pixel.size > MANY_REPAIRS * source.image.size
-    if not (wide or many or last.models is not None):
-        repairs.undo(sky.planes)
-        return sky
-    # Without the cosmic rays of the last pass; they are looked for anew.
-    image = _repaired_image(source, sky, repairs, run)
-    if wide:
-        return sky_between_wide(source, image, sky, last, config, run)
-    if last.models is not None:
-        image, config = image - last.models, with_wide_meshes(config, psf.fwhm)
-    return measure_sky(source, image, config, run)
+def _understood(
+    source: Exposure, passes: Passes, config: Config, run: Run
+) -> tuple[Exposure, Passes, FewerPhotons | None]:
+    """Return the image as its stars tell that it is, measured again where it is another.
+
+    Bright stars that lost their cores are saturated, and the noise of stars may tell of another
+    gain than the header.
+    """
+    cut = _cut_cores(source, passes, config, run)
+    if cut is not None:
+        source = with_cores_saturated(source, cut, passes.sky.background.mean, run)
+        passes = iterate(source, None, config, run)
+    found = _other_gain(source, passes, config)
+    if found is not None:
+        detector = replace(source.detector, gain=found.gain, read_noise=found.read_noise)
+        source = replace(source, detector=detector)
+        passes = iterate(source, None, config, run)
+    return source, passes, found
 
 
-def _cut_cores(source: Exposure, passes: _Passes, config: Config, run: Run) -> CutCores | None:
+def _metrics(
+    result: Exposure, passes: Passes, repairs: Repairs, *, is_known: bool
+) -> dict[str, str | float | int | bool | None]:
+    """Return the numbers of the JSON summary; those of a PSF only where it is known."""
+    psf, background = result.psf, result.background
+    assert psf is not None
+    assert background is not None
+    selection = passes.last.selection if passes.last else None
+    return {
+        "psf_source": psf.source.value,
+        "fwhm_pix": frame_pixels(result.header) * psf.fwhm if is_known else None,
+        "ellipticity": psf.ellipticity if is_known else None,
+        "n_psf_stars": psf.n_stars if is_known else 0,
+        "n_bright_sources": selection.n_bright if selection else None,
+        "psf_star_share": selection.share if selection else None,
+        "n_cosmic_rays": repairs.n_cosmic_rays,
+        "background": background.mean,
+        "background_rms": background.sigma,
+        "iterations": passes.iterations,
+        "converged": passes.converged,
+    }
+
+
+def _cut_cores(source: Exposure, passes: Passes, config: Config, run: Run) -> CutCores | None:
     """Find bright stars that lost their cores, before these pass for cosmic rays."""
     if passes.last is None:
         return None
@@ -294,7 +220,7 @@ def _cut_cores(source: Exposure, passes: _Passes, config: Config, run: Run) -> C
     return find_cut_cores(psf, data, variance, peaks, cosmic, inverse_gain)
 
 
-def _fewer_photons(source: Exposure, passes: _Passes, config: Config) -> FewerPhotons | None:
+def _other_gain(source: Exposure, passes: Passes, config: Config) -> FewerPhotons | None:
     """Find another gain by the noise of photons: of a mean, of rates, of an electron multiplier."""
     known = source.variance is not None
     if passes.fit is None or known or config.extraction.noise_type != "MEASURED":
@@ -311,7 +237,7 @@ def _fewer_photons(source: Exposure, passes: _Passes, config: Config) -> FewerPh
     return find_fewer_photons(passes.fit, planes.data, planes.variance, *of_sky)
 
 
-def _final_repairs(source: Exposure, passes: _Passes, psf: Psf, run: Run) -> Repairs:
+def _final_repairs(source: Exposure, passes: Passes, psf: Psf, run: Run) -> Repairs:
     """Look for cosmic rays with the final PSF, if it was measured; none that are parts of stars."""
     planes, fit, repairs = passes.sky.planes, passes.fit, passes.repairs
     if fit is None:
@@ -332,7 +258,7 @@ def _final_repairs(source: Exposure, passes: _Passes, psf: Psf, run: Run) -> Rep
 
 
 def _judged(
-    source: Exposure, passes: _Passes, given: Psf, config: Config, run: Run
+    source: Exposure, passes: Passes, given: Psf, config: Config, run: Run
 ) -> tuple[Repairs, str, Catalog | None]:
     """Compare a PSF that was given with the stars; what is repaired with it, doubts, and the stars.
 
@@ -347,13 +273,6 @@ def _judged(
     return repair_planes(planes, given, cosmics, run), doubt, own
 
 
-def _allowed(cosmics: Cosmics, psf: Psf | None) -> Cosmics:
-    """Return the settings, without cosmic-ray repair where a star can be as sharp as one."""
-    if psf is None or psf.fwhm >= UNDERSAMPLED or not cosmics.cr_repair:
-        return cosmics
-    return replace(cosmics, cr_repair=False)
-
-
 def _with_saturation(exposure: Exposure, run: Run) -> Exposure:
     """Mark pixels at or above the saturation level; shares the mask if there are none."""
     saturation = np.float32(exposure.detector.saturation)
@@ -362,23 +281,6 @@ def _with_saturation(exposure: Exposure, run: Run) -> Exposure:
     mask = exposure.mask.copy()
     mask[exposure.image >= saturation] |= np.uint16(Mask.SAT)
     return replace(exposure, mask=mask)
-
-
-def _repaired_image(exposure: Exposure, sky: StarSky, repairs: Repairs, run: Run) -> F4:
-    """Return the image with its repaired pixels; itself if there are none."""
-    if not repairs.pixel.size:
-        return exposure.image
-    rows = np.unique(repairs.pixel // exposure.shape[1])
-    background = background_rows(sky.background, rows, run)
-    return repairs.image(exposure.image, background, sky.planes, run)
-
-
-def _warn_of_failure(reason: str, psf: Psf, iterations: int, known: bool, run: Run) -> None:
-    """Say what became of the PSF when a pass found none."""
-    if known:
-        run.warn(f"pass {iterations} gave no PSF ({reason}): that of the pass before is kept")
-    else:
-        run.warn(default_psf_warning(psf.fwhm, reason))
 
 
 def _star_catalog(fit: PsfFit, stars: Candidates) -> Catalog:
