@@ -24,6 +24,7 @@ from skyextract.sky.bands import Band, column_bands, frame_filter, resolve_band
 from skyextract.stages.photometry.alone import with_alone
 from skyextract.stages.photometry.checks import (
     Evidence,
+    Verdict,
     better_band,
     verify,
     with_doubles,
@@ -37,7 +38,7 @@ from skyextract.stages.photometry.model import (
     color_term,
     fit_stars,
 )
-from skyextract.stages.photometry.pairs import pair_stars
+from skyextract.stages.photometry.pairs import Pairs, pair_stars
 from skyextract.stages.photometry.parts import Parts, compare_parts
 from skyextract.stages.photometry.stars import Stars, choose_flux, select_stars
 from skyextract.stages.photometry.uneven import with_uneven_fluxes, with_waves
@@ -173,10 +174,76 @@ def skipped_photometry(exposure: Exposure, n_sources: int, reason: str) -> Photo
     return Photometry(Status.SKIPPED, reason, exposure.photocal, {}, Catalog(), unused)
 
 
+@record
+class _Fitted:
+    """The zero point as the stars of the fit have it.
+
+    Attributes
+    ----------
+    band, flux_key, pairs, model, fit
+        What is compared, how sources and reference stars were paired, and the solution.
+    stars, everyone : Stars
+        Those of the fit; also those too bright or too faint for it.
+    color : float
+        The colour at which the zero point holds.
+    """
+
+    band: Band
+    flux_key: str
+    pairs: Pairs
+    model: StarModel
+    fit: ZeroPointFit
+    stars: Stars
+    everyone: Stars
+    color: float
+
+    @property
+    def kept(self) -> Bools:
+        """Which stars of the fit the zero point rests on."""
+        return self.fit.good > 0.5
+
+
 def _calibrate(
     catalog: Catalog, exposure: Exposure, reference: RefCatalog, config: PhotometryConfig,
     radius: float, sky: Sky | None, run: Run, metrics: _Metrics,
 ) -> Photometry:  # fmt: skip
+    fitted = _fit(catalog, exposure, reference, config, radius, metrics)
+    metrics.matches = _match_table(fitted, catalog)
+    verdict = _verify(fitted, catalog, exposure, metrics.checks)
+    metrics.checks.update(verdict.numbers)
+    if verdict.reason:
+        raise StepError(verdict.reason)
+    for remark in (*verdict.remarks, *filter(None, [verdict.weak])):
+        run.warn(f"photometry: {remark}")
+
+    fit, band = fitted.fit, fitted.band
+    photocal = PhotoCal(
+        zero_point=fit.zero_point,
+        zero_point_error=verdict.error,
+        source=PhotSource.FITTED,
+        polynomial=fitted.model.polynomial(fit),
+        band=band.name or band.key,
+        catalog=fitted.pairs.reference.name,
+        system=band.system,
+        scatter=fit.scatter,
+    )
+    used = np.zeros(catalog.n_rows, dtype=np.bool_)
+    used[fitted.stars.row[fitted.kept]] = True
+    limit = _limiting_magnitude(fit.zero_point, fitted.flux_key, exposure, sky, catalog, used, run)
+    if sky is not None and math.isfinite(limit):
+        metrics.checks.update(_depths(limit, sky, run))
+    _note(metrics, fitted, photocal, limit, exposure)
+    return Photometry(
+        Status.FALLBACK if verdict.weak else Status.COMPLETE, verdict.weak, photocal,
+        metrics.summary(photocal), metrics.matches, used,
+    )  # fmt: skip
+
+
+def _fit(
+    catalog: Catalog, exposure: Exposure, reference: RefCatalog, config: PhotometryConfig,
+    radius: float, metrics: _Metrics,
+) -> _Fitted:  # fmt: skip
+    """Pair sources with reference stars, choose those that can tell, and fit the zero point."""
     checks = metrics.checks
     band = resolve_band(frame_filter(exposure.header), reference.magnitudes, config.photref_mag_key)
     flux_key = choose_flux(catalog, exposure, config.phot_flux_key)
@@ -184,78 +251,65 @@ def _calibrate(
     checks.update(band=band.name, column=band.key, system=band.system)
     color = color_term(config, band, reference)
     pairs = pair_stars(catalog, exposure, reference, radius, checks)
-    reference = pairs.reference
     stars, everyone = select_stars(
-        pairs, catalog, reference, band, flux_key, color.keys, config, checks, exposure
+        pairs, catalog, pairs.reference, band, flux_key, color.keys, config, checks, exposure
     )
     degree = affordable_degree(config.phot_degrees, len(stars.row))
     if degree < config.phot_degrees:
         checks["degree"] = degree
     model = StarModel(color, degree, exposure.shape)
     fit, stars, pivot = fit_stars(stars, model, checks)
-    scale = flux_scale(catalog, exposure, flux_key, stars.take(fit.good > 0.5))
-    n_bright = checks.pop("n_bright")
-    residuals = model.residuals(fit, everyone, pivot)
-    parts = _parts(fit, stars, residuals, everyone, exposure.shape)
-    metrics.matches = _match_table(stars, fit, reference, catalog)
+    return _Fitted(band, flux_key, pairs, model, fit, stars, everyone, pivot)
+
+
+def _verify(
+    fitted: _Fitted, catalog: Catalog, exposure: Exposure, checks: dict[str, Any]
+) -> Verdict:
+    """Tell whether the zero point can be believed, by all that is known of the stars."""
+    fit, stars, everyone, pairs = fitted.fit, fitted.stars, fitted.everyone, fitted.pairs
+    flux_key = fitted.flux_key
+    scale = flux_scale(catalog, exposure, flux_key, stars.take(fitted.kept))
+    residuals = fitted.model.residuals(fit, everyone, fitted.color)
     verdict = verify(
         Evidence(
-            fit, stars, exposure.shape, pairs.chance, _better_band(fit, stars, reference, band),
-            scale, n_bright, parts, checks.get("n_extended", 0), checks.pop("n_in_cluster", 0),
+            fit, stars, exposure.shape, pairs.chance, _better_band(fitted), scale,
+            checks.pop("n_bright"), _parts(fitted, residuals, exposure.shape),
+            checks.get("n_extended", 0), checks.pop("n_in_cluster", 0),
         )
     )  # fmt: skip
     errors = np.maximum(everyone.errors, MIN_ERROR)
     verdict = with_loss(verdict, residuals, errors, everyone.mag, stars.mag)
     verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)
     verdict = with_widths(verdict, exposure.psf_stars)
-    verdict = with_doubles(verdict, pairs.doubles, band.key)
+    verdict = with_doubles(verdict, pairs.doubles, fitted.band.key)
     verdict = with_alone(verdict, catalog, pairs, fit.zero_point, stars.mag, flux_key)
     verdict = with_waves(verdict, residuals, everyone, exposure)
-    verdict = with_uneven_fluxes(verdict, exposure, flux_key)
-    checks.update(verdict.numbers)
-    if verdict.reason:
-        raise StepError(verdict.reason)
-    for remark in (*verdict.remarks, *filter(None, [verdict.weak])):
-        run.warn(f"photometry: {remark}")
+    return with_uneven_fluxes(verdict, exposure, flux_key)
 
-    photocal = PhotoCal(
-        zero_point=fit.zero_point,
-        zero_point_error=verdict.error,
-        source=PhotSource.FITTED,
-        polynomial=model.polynomial(fit),
-        band=band.name or band.key,
-        catalog=reference.name,
-        system=band.system,
-        scatter=fit.scatter,
-    )
-    kept = fit.good > 0.5
-    used = np.zeros(catalog.n_rows, dtype=np.bool_)
-    used[stars.row[kept]] = True
-    limit = _limiting_magnitude(fit.zero_point, flux_key, exposure, sky, catalog, used, run)
-    if sky is not None and math.isfinite(limit):
-        checks.update(_depths(limit, sky, run))
+
+def _note(
+    metrics: _Metrics, fitted: _Fitted, photocal: PhotoCal, limit: float, exposure: Exposure
+) -> None:
+    """Take down the numbers of the summary."""
+    fit, color = fitted.fit, fitted.model.color
     metrics.values.update(
-        source=str(PhotSource.FITTED),
+        source=str(photocal.source),
         zero_point=fit.zero_point,
-        zero_point_error=verdict.error,
+        zero_point_error=photocal.zero_point_error,
         zero_point_1s=_known(photocal.zero_point_1s(exposure.summed_time)),
         scatter_mag=fit.scatter,
-        n_stars=int(kept.sum()),
-        n_rejected=int((~kept).sum()),
+        n_stars=int(fitted.kept.sum()),
+        n_rejected=int((~fitted.kept).sum()),
         color_term=float(fit.slopes[0]) if color.fitted else (color.coefficient or None),
         limiting_mag_5sigma=_known(limit),
         sky_brightness=_known(_sky_brightness(fit.zero_point, exposure)),
     )
     if color.keys:
-        checks.update(
+        metrics.checks.update(
             color=" - ".join(color.keys),
-            color_pivot=pivot,
+            color_pivot=fitted.color,
             color_term_error=float(fit.slope_errors[0]) if color.fitted else None,
         )
-    return Photometry(
-        Status.FALLBACK if verdict.weak else Status.COMPLETE, verdict.weak, photocal,
-        metrics.summary(photocal), metrics.matches, used,
-    )  # fmt: skip
 
 
 def _limiting_magnitude(
@@ -293,10 +347,9 @@ def _sky_brightness(zero_point: float, exposure: Exposure) -> float:
     return sky_brightness(zero_point, level, exposure.wcs.pixel_scale())
 
 
-def _parts(
-    fit: ZeroPointFit, stars: Stars, residuals: F8, everyone: Stars, shape: tuple[int, int]
-) -> Parts:
+def _parts(fitted: _Fitted, residuals: F8, shape: tuple[int, int]) -> Parts:
     """Compare parts of the stars; those too bright for the fit count where they agree."""
+    fit, stars, everyone = fitted.fit, fitted.stars, fitted.everyone
     errors = np.maximum(everyone.errors, MIN_ERROR)
     good = everyone.mag >= stars.mag.min()
     return compare_parts(
@@ -307,31 +360,32 @@ def _parts(
     )  # fmt: skip
 
 
-def _better_band(fit: ZeroPointFit, stars: Stars, reference: RefCatalog, band: Band) -> str:
+def _better_band(fitted: _Fitted) -> str:
     """Tell whether the stars of the fit agree far better with another band; empty if not."""
-    bands = column_bands(reference.magnitudes)
+    fit, stars, key = fitted.fit, fitted.stars, fitted.band.key
+    magnitudes = fitted.pairs.reference.magnitudes
+    bands = column_bands(magnitudes)
     others = {
-        name: reference.magnitudes[name][stars.star] - stars.instrumental
+        name: magnitudes[name][stars.star] - stars.instrumental
         for name, other in bands.items()
-        if other != bands.get(band.key)
+        if other != bands.get(key)
     }
     # Only where a colour term does not explain the scatter already.
     corrected = fit.residuals if len(fit.slopes) else stars.mag - stars.instrumental
-    return better_band((band.key, corrected), others)
+    return better_band((key, corrected), others)
 
 
-def _match_table(
-    stars: Stars, fit: ZeroPointFit, reference: RefCatalog, catalog: Catalog
-) -> Catalog:
+def _match_table(fitted: _Fitted, catalog: Catalog) -> Catalog:
     """Return one row per star of the fit.
 
     Columns of its own: instrumental magnitude, error of its difference from the star's, colour
     and residual; the probability that the star is no outlier, and whether the fit used it.
     """
+    stars, fit = fitted.stars, fitted.fit
     return match_table(
-        catalog, stars.row, stars.x, stars.y, reference, stars.star, stars.mag,
+        catalog, stars.row, stars.x, stars.y, fitted.pairs.reference, stars.star, stars.mag,
         MAG_INSTRUMENTAL=stars.instrumental, MAGERR=stars.errors, COLOR=stars.color,
-        RESIDUAL=fit.residuals, PROBABILITY=fit.good, USED=fit.good > 0.5,
+        RESIDUAL=fit.residuals, PROBABILITY=fit.good, USED=fitted.kept,
     )  # fmt: skip
 
 
