@@ -105,10 +105,15 @@ def request_of(plan: Plan, settings: Settings, inputs: Inputs, *, has_psf: bool)
 
 
 def load_fits_ahead(request: Request, n_threads: int) -> None:
-    """Load the kernels of fits in a thread, while sources are searched."""
+    """Load modules and kernels of fits in a thread, while sources are searched."""
     models = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in request.wanted)
-    if request.needs_psf and (models or request.wanted & PSF_COLUMNS):
-        first.begin(n_threads, first.POINTS + first.GALAXIES if models else first.POINTS)
+    if not request.needs_psf or not (models or request.wanted & PSF_COLUMNS):
+        return
+    kernels, modules = [*first.POINTS], ["skyextract.stages.pointsources.columns"]
+    if models:
+        kernels += first.GALAXIES
+        modules += ["skyextract.stages.galaxies.columns"]
+    first.begin(n_threads, kernels, modules)
 
 
 def prepare_sky(request: Request, image: Image) -> None:

@@ -1,7 +1,8 @@
 """Kernels that nearly every run calls, loaded by a thread before they are called.
 
 LLVM links them without Python's lock: a second core does it while the program is imported and the
-sources are searched.
+sources are searched.  What fits need is imported then, too: the kernels of the search do not hold
+that lock.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 
 from skyextract.kernels.native import is_loaded, load_ahead
 
@@ -54,14 +56,18 @@ GALAXIES = (
 """The same of fits of the PSF, and of models of galaxies."""
 
 
-def begin(n_threads: int, kernels: Sequence[tuple[str, str]] = FIRST) -> None:
-    """Let a thread load kernels, if the program has a second one and they are not loaded."""
+def begin(
+    n_threads: int, kernels: Sequence[tuple[str, str]] = FIRST, modules: Sequence[str] = ()
+) -> None:
+    """Let a thread import modules and load kernels, if there is a second one, and these are not."""
     interpreted = os.environ.get("NUMBA_DISABLE_JIT", "0") not in {"", "0"}
     if n_threads > 1 and not interpreted and not all(is_loaded(*name) for name in kernels):
         with suppress(RuntimeError):  # no room for its stack
-            threading.Thread(target=_load, args=(kernels,), daemon=True).start()
+            threading.Thread(target=_load, args=(kernels, modules), daemon=True).start()
 
 
-def _load(kernels: Sequence[tuple[str, str]]) -> None:
-    with suppress(MemoryError, OSError):  # whoever calls a kernel says so
+def _load(kernels: Sequence[tuple[str, str]], modules: Sequence[str]) -> None:
+    with suppress(MemoryError, OSError, ImportError):  # whoever wants one says so
+        for name in modules:
+            import_module(name)
         load_ahead(kernels)

@@ -8,9 +8,18 @@ import pytest
 from astropy.io import fits
 
 import skyextract
-from skyextract.kernels.galaxies.source import DISK, N_PARAMETERS, POINT, RADIUS, SPHEROID
+from skyextract.kernels.galaxies.source import (
+    DISK,
+    E1,
+    INDEX,
+    N_PARAMETERS,
+    POINT,
+    RADIUS,
+    SKY,
+    SPHEROID,
+)
 from skyextract.stages.galaxies.columns import WINGS
-from skyextract.stages.galaxies.quantities import unresolved_share
+from skyextract.stages.galaxies.quantities import parameters_of, slopes_of, unresolved_share
 from tests.simulate.galaxies import GAIN, simulate_galaxies
 
 COLUMNS = "X_IMAGE Y_IMAGE FLUX_MODEL FLUXERR_MODEL FLUX_PSF FLUX_SPHEROID"
@@ -140,3 +149,32 @@ def test_what_models_of_given_shapes_lose_to_wings_that_the_psf_lacks():
     p[:, DISK], p[:, DISK + RADIUS] = 1.0, np.log(0.5 * diameters * fwhm)
     share = unresolved_share(p, WINGS * fwhm)
     np.testing.assert_allclose(share, np.array(lost) / lost[0], atol=0.06)
+
+
+@pytest.mark.parametrize("kinds", [["SPHEROID"], ["DISK"], ["SPHEROID", "DISK"]])
+def test_derivatives_of_columns_are_differences_of_them(kinds):
+    rng = np.random.default_rng(8)
+    p = rng.normal(0.5, 0.3, (40, N_PARAMETERS))
+    both = {"SPHEROID": SPHEROID, "DISK": DISK}
+    p[:, [*both.values(), POINT]] = 0.0
+    free = [0, 1, POINT, SKY]
+    for first in (both[kind] for kind in kinds):
+        free += range(first, first + (INDEX if first == DISK else INDEX + 1))
+        p[:, first + INDEX] = rng.uniform(-0.5, 1.8, 40) if first == SPHEROID else 0.0
+        p[:, first + E1] = rng.choice([-1, 1], 40) * rng.uniform(0.05, 0.5, 40)
+    fluxes = [f for f in free if f in (SPHEROID, DISK, POINT)]
+    p[:, fluxes] = rng.uniform(500.0, 2000.0, (40, len(fluxes)))
+    slopes = slopes_of(p, np.array(free), kinds)
+    for k, parameter in enumerate(free):
+        step = 1e-5 * max(1.0, np.abs(p[:, parameter]).max())
+        ends = p.copy(), p.copy()
+        ends[0][:, parameter] -= step
+        ends[1][:, parameter] += step
+        below, above = (parameters_of(end, kinds) for end in ends)
+        assert slopes.keys() == below.keys()
+        for name, slope in slopes.items():
+            change = above[name] - below[name]
+            if "THETA" in name:
+                change = 90.0 - (90.0 - change) % 180.0
+            difference = change / (2.0 * step)
+            np.testing.assert_allclose(slope[:, k], difference, rtol=1e-4, atol=1e-6, err_msg=name)

@@ -13,7 +13,7 @@ from skyextract.kernels.galaxies.source import INDEX, N_PARAMETERS, RADIUS, SPHE
 from skyextract.run import Run
 from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.galaxies.fit import Profile, fit_models
-from skyextract.stages.galaxies.level import BACKGROUND, levels_below, on_background
+from skyextract.stages.galaxies.level import BACKGROUND, Planes, levels_below, on_background
 from skyextract.stages.galaxies.scaled import scale_models
 from tests.stages.galaxies.test_fit import NOISE, frame, grid_of, sersic, sky_of
 
@@ -65,6 +65,29 @@ def test_sums_are_those_of_the_sky_between_sources() -> None:
         for k, plane in enumerate((weight, weight * left[50:114], good[50:114])):
             by_cell = np.add.reduceat(plane.sum(axis=0), np.arange(0, 200, 64))
             np.testing.assert_allclose(sums[k], by_cell, rtol=1e-4, atol=1e-3)
+
+
+def test_planes_through_meshes_are_those_of_least_squares() -> None:
+    """Slopes are far steeper than their noise, and those in one place do not count."""
+    rng = np.random.default_rng(3)
+    weight, y, x = rng.uniform(1e6, 3e6, (6, 7)), *np.indices((6, 7))
+    values = 0.3 * y - 0.2 * x + rng.normal(0.0, 1.0 / np.sqrt(weight))
+    excess = np.zeros((6, 7))
+    excess[2, 3] = 5.0
+    j, i, up, across = np.array([2, 3]), np.array([2, 4]), np.array([0.3, 0.0]), np.array([-0.4, 0])
+    value, variance = Planes(weight, values, excess, flat=False).at(j, i, up, across)
+    mean, of_mean = Planes(weight, values, excess, flat=True).at(j, i, up, across)
+    for k in range(2):
+        near = (abs(y - j[k]) <= 1) & (abs(x - i[k]) <= 1) & (excess == 0.0)
+        w = weight[near]
+        terms = np.stack([np.ones(w.size), y[near] - j[k], x[near] - i[k]])
+        inverse = np.linalg.inv(terms * w @ terms.T)
+        place = np.array([1.0, up[k], across[k]])
+        plane = place @ inverse @ (terms @ (w * values[near]))
+        assert value[k] == pytest.approx(plane, abs=1e-5)
+        assert variance[k] == pytest.approx(place @ inverse @ place, rel=1e-4)
+        assert mean[k] == pytest.approx(np.average(values[near], weights=w))
+        assert of_mean[k] == pytest.approx(1.0 / w.sum())
 
 
 def test_the_light_of_a_galaxy_beyond_its_box() -> None:

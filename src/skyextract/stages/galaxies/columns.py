@@ -295,7 +295,7 @@ def _kinds(profile: Profile) -> list[str]:
 def _errors(fits: ModelFits, wanted: frozenset[str]) -> dict[str, F8]:
     """Return the errors of wanted columns of parameters, by linear propagation."""
     p, covariance, free = fits.parameters, fits.covariance, fits.profile.free
-    slopes = slopes_of(p, covariance, free, _kinds(fits.profile))
+    slopes = slopes_of(p, free, _kinds(fits.profile))
     inner = covariance[:, free[:, None], free[None, :]]
 
     def form(first: F8, second: F8) -> F8:

@@ -250,7 +250,7 @@ def fit_models(
         pixels = sky.pixels(copied(sky.image, run, out=spare))
     else:
         pixels = sky.pixels(whole(sky.image.shape, np.float32) if spare is None else spare)
-        restore(pixels, boxes[~apart])
+        restore(pixels, boxes[~apart], run)
     draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, ~apart, exact=False)
     covariance = np.zeros((n, N_PARAMETERS, N_PARAMETERS))
     numbers = np.full((n, N_NUMBERS), np.nan)
@@ -280,7 +280,7 @@ def fit_models(
             # from here on the PSF stands where the sources were found to be
             again = restart_swallowed(parameters, start, scene, profile, fwhm)
             scene.move(parameters[:, X], parameters[:, Y])
-            restore(pixels, boxes[~apart])
+            restore(pixels, boxes[~apart], run)
             draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, ~apart if lean else None)
             if again is not None:
                 points = rules._replace(free=again.free)
@@ -304,7 +304,7 @@ def fit_models(
         fit_pairs_again(pairs, start, scene, profile, fwhm, fits, visits, redraw, stale)
     if keep_residual:
         if not lean:
-            restore(pixels, boxes[apart])
+            restore(pixels, boxes[apart], run)
         draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, apart)
     flags[stale & (numbers[:, 4] > STILL)] |= UNSETTLED
     mixture = scene.mixture

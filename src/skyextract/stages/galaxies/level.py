@@ -46,6 +46,8 @@ FILLED = 0.95
 """Part of the image that a box covers where no sky is seen beside the source."""
 AROUND = [(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)]
 """A mesh and those around it: rows and columns from its own."""
+N_TERMS, UP2, ACROSS2 = 3, 3, 5
+"""Terms of a plane; the squares of both slopes in a triangle of their products."""
 
 
 @record
@@ -108,8 +110,8 @@ def levels_below(
         # slopes stand out at the edge of the frame, noise of the background anywhere: not in both
         excess = [_standing_out(values, filled) for values in (left, left + below)]
         excess = [np.where(excess[0] * excess[1] != 0.0, own, 0.0) for own in excess]
-        mean = _Planes(weight, left, excess[0], flat=True)
-        plane = _Planes(weight, left + below, excess[1], flat=False)
+        mean = Planes(weight, left, excess[0], flat=True)
+        plane = Planes(weight, left + below, excess[1], flat=False)
         uneven = [_unevenness(p, filled) for p in (mean, plane)]
     x, y = boxes[:, 0] + 0.5 * boxes[:, 2] - 0.5, boxes[:, 1] + 0.5 * boxes[:, 3] - 0.5
     column, line = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
@@ -124,7 +126,7 @@ def levels_below(
         level, variance = mean.at(j, i, up, across)
     error = np.sqrt(variance + min(uneven))
     # with little sky about it a source has the mean of all, and the error of a mesh
-    scarce = ~np.isfinite(level) | (_sum_around(count)[j, i] < MIN_SKY)
+    scarce = ~np.isfinite(level) | (_moments(count)[0, j, i] < MIN_SKY)
     level[scarce] = value.sum() / weight.sum()
     error[scarce] = sky.level_error()
     size_y, size_x = (
@@ -132,7 +134,7 @@ def levels_below(
         for side, length, n in ((height, ny, weight.shape[0]), (width, nx, weight.shape[1]))
     )
     size = size_y[:, None] * size_x
-    area = np.where(scarce, float(nx * ny), _sum_around(size)[j, i])
+    area = np.where(scarce, float(nx * ny), _moments(size)[0, j, i])
     inner = boxes.copy()
     for source, (own, beside) in sky.around.items():
         there = beside & (weight > 0.0) & (mean.excess == 0.0)
@@ -171,7 +173,7 @@ def on_background(sky: Sky, boxes: I8, parameters: F8) -> Bools:
     return found
 
 
-class _Planes:
+class Planes:
     """Planes through the values of a mesh and of those around it, or their means.
 
     Slopes are as steep as those of the other meshes are: where these are those of noise, a plane is
@@ -188,50 +190,94 @@ class _Planes:
     """
 
     def __init__(self, weight: F8, values: F8, excess: F8, *, flat: bool) -> None:
-        n = 1 if flat else 3
         weight = np.where(excess == 0.0, weight, 0.0)
-        self.values, self.weight, self.excess, self.n = values, weight, excess, n
-        self.matrix = np.zeros((*weight.shape, n, n))
-        self.right = np.zeros((*weight.shape, n))
-        padded, moments = np.pad(weight, 1), np.pad(weight * values, 1)
-        for j, i in AROUND:
-            terms = np.array([1.0, j, i])[:n]
-            here = np.s_[1 + j : 1 + j + weight.shape[0], 1 + i : 1 + i + weight.shape[1]]
-            self.matrix += padded[here][..., None, None] * np.outer(terms, terms)
-            self.right += moments[here][..., None] * terms
+        self.values, self.weight, self.excess, self.flat = values, weight, excess, flat
+        self.matrix, self.right = _moments(weight), _moments(weight * values)[:N_TERMS]
         known = weight > 0.0
-        if not flat and known.any():
-            for k in (1, 2):
-                self.matrix[..., k, k] += STIFF * self.matrix[..., 0, 0]
-            covariance = np.linalg.inv(self.matrix[known])
-            slopes = np.einsum("nij,nj->ni", covariance, self.right[known])
-            for k in (1, 2):
-                noise = median(covariance[:, k, k])
-                true = median(slopes[:, k] ** 2) / OF_SQUARES - noise
-                self.matrix[..., k, k] += 1.0 / max(true, LEAST_SLOPE * noise)
+        if flat or not known.any():
+            return
+        self.matrix[[UP2, ACROSS2]] += STIFF * self.matrix[0]
+        covariance, determinant = _adjugate(self.matrix[:, known])
+        right = self.right[:, known]
+        for k, place in ((1, UP2), (2, ACROSS2)):
+            slopes = np.sum(covariance[k] * right, axis=0) / determinant
+            noise = median(covariance[k, k] / determinant)
+            true = median(slopes**2) / OF_SQUARES - noise
+            self.matrix[place] += 1.0 / max(true, LEAST_SLOPE * noise)
 
     def at(self, j: I8, i: I8, up: F8, across: F8) -> tuple[F8, F8]:
         """Return value and variance at places in meshes, from their middles, in meshes."""
-        terms = np.stack([np.ones(len(up)), up, across], axis=1)[:, : self.n]
-        value, variance = self._solved(self.matrix[j, i], self.right[j, i], terms)
+        terms = np.stack([np.ones(len(up)), up, across])
+        value, variance = self._solved(self.matrix[:, j, i], self.right[:, j, i], terms)
         return value, variance + self.excess[j, i] ** 2
 
     def of_others(self) -> tuple[F8, F8]:
         """Return value and variance in the middle of each mesh from the others around it."""
         matrix, right = self.matrix.copy(), self.right.copy()
-        matrix[..., 0, 0] -= self.weight
-        right[..., 0] -= self.weight * self.values
-        terms = np.zeros((*self.weight.shape, self.n))
-        terms[..., 0] = 1.0
+        matrix[0] -= self.weight
+        right[0] -= self.weight * self.values
+        terms = np.zeros_like(right)
+        terms[0] = 1.0
         return self._solved(matrix, right, terms)
 
     def _solved(self, matrix: F8, right: F8, terms: F8) -> tuple[F8, F8]:
         """Return values and variances; NaN where there are hardly any pixels."""
-        known = matrix[..., 0, 0] > STIFF * self.weight.max()
-        safe = np.where(known[..., None, None], matrix, np.eye(matrix.shape[-1]))
-        solved = np.linalg.solve(safe, np.stack([right, terms], axis=-1))
-        value, variance = np.einsum("...k,...kp->p...", terms, solved)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if self.flat:
+                value, variance = right[0] / matrix[0], 1.0 / matrix[0]
+            else:
+                covariance, determinant = _adjugate(matrix)
+                along = np.sum(covariance * terms, axis=1) / determinant
+                value, variance = np.sum(along * right, axis=0), np.sum(along * terms, axis=0)
+        known = matrix[0] > STIFF * self.weight.max()
         return np.where(known, value, np.nan), np.where(known, variance, np.nan)
+
+
+def _moments(cells: F8) -> F8:
+    """Return the sums over each mesh and those around it, of the products of 1, up and across.
+
+    Those of 1, up, across, up^2, up across, across^2, in the order of a triangle: (6, n_y, n_x).
+    """
+    padded = np.pad(cells, 1)
+    low, high = padded[:, :-2], padded[:, 2:]
+    beside, slope = low + high, high - low
+    row = padded[:, 1:-1] + beside
+    below, above = np.s_[:-2], np.s_[2:]
+    return np.stack(
+        [
+            row[1:-1] + row[below] + row[above],
+            row[above] - row[below],
+            slope[1:-1] + slope[below] + slope[above],
+            row[above] + row[below],
+            slope[above] - slope[below],
+            beside[1:-1] + beside[below] + beside[above],
+        ]
+    )
+
+
+def _adjugate(matrix: F8) -> tuple[F8, F8]:
+    """Return the adjugate and the determinant of symmetric matrices: of the inverse, its ratio.
+
+    Parameters
+    ----------
+    matrix : (6, ...) float64
+        Triangles, as from `_moments`.
+
+    Returns
+    -------
+    (3, 3, ...) and (...) float64
+    """
+    a, b, c, d, e, f = matrix
+    first, second, third = d * f - e * e, c * e - b * f, b * e - c * d
+    both = b * c - a * e
+    adjugate = np.array(
+        [
+            [first, second, third],
+            [second, a * f - c * c, both],
+            [third, both, a * d - b * b],
+        ]
+    )
+    return adjugate, a * first + b * second + c * third
 
 
 def _standing_out(values: F8, filled: Bools) -> F8:
@@ -251,7 +297,7 @@ def _standing_out(values: F8, filled: Bools) -> F8:
     return np.where(np.abs(off) > most, off, 0.0)
 
 
-def _unevenness(planes: _Planes, filled: Bools) -> float:
+def _unevenness(planes: Planes, filled: Bools) -> float:
     """Return the variance between a mesh and what those around it tell, beyond that of noise.
 
     That of the noise of a mesh where there are too few of them to tell.
@@ -263,13 +309,3 @@ def _unevenness(planes: _Planes, filled: Bools) -> float:
         return float(own.min())
     differences = (planes.values - value)[compared] ** 2
     return max(0.0, median(differences) / OF_SQUARES - median((own + variance)[compared]))
-
-
-def _sum_around(cells: F8) -> F8:
-    """Return the sums over each mesh and those around it."""
-    padded = np.pad(cells, 1)
-    total: F8 = sum(
-        (padded[1 + j : 1 + j + cells.shape[0], 1 + i : 1 + i + cells.shape[1]] for j, i in AROUND),
-        start=np.zeros(cells.shape),
-    )
-    return total

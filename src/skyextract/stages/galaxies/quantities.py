@@ -7,7 +7,7 @@ model before the PSF.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,8 +34,10 @@ EXPONENTIAL_RADIUS = 1.6783469900
 COMPONENTS = {"SPHEROID": SPHEROID, "DISK": DISK}
 _LINEAR = {X: "XMODEL_IMAGE", Y: "YMODEL_IMAGE", SKY: "FLUX_BACKOFFSET"}
 """Parameters that one column shows as they are, and no other depends on."""
-_STEP = 1e-3
-"""Of the derivatives, in errors of the parameters."""
+_STEP = 1e-4
+"""Of ln n, for the derivative of the mean square of the radius."""
+_ROUND = 1e-6
+"""A shear, that of a circle."""
 _BISECTIONS = 20
 _SMALLEST = -7.0
 """Logarithm of a radius in pixels that stands for that of a point."""
@@ -43,9 +45,7 @@ _ACCURACY = 1e-13
 """Of series, relative."""
 
 
-def parameters_of(
-    p: F8, kinds: Collection[str], mean_squares: Mapping[int, F8] | None = None
-) -> dict[str, F8]:
+def parameters_of(p: F8, kinds: Collection[str]) -> dict[str, F8]:
     """Return the columns that have an error.
 
     Parameters
@@ -53,8 +53,6 @@ def parameters_of(
     p : (n, N_PARAMETERS) float64
     kinds : collection of str
         Those of `COMPONENTS` that the model has.
-    mean_squares : mapping of int to (n,) float64, optional
-        As for `second_moments`.
     """
     total = total_flux(p)
     columns = {
@@ -81,7 +79,7 @@ def parameters_of(
         else:
             columns["DISK_SCALE_IMAGE"] = radius / EXPONENTIAL_RADIUS
             columns["DISK_INCLINATION"] = np.degrees(np.arccos(np.exp(-2.0 * e)))
-    moments = second_moments(p, mean_squares)
+    moments = second_moments(p)
     for kind in ("ELLIP", "POLAR"):
         both = ellipticities(kind, *moments)
         columns[f"{kind}1MODEL_IMAGE"], columns[f"{kind}2MODEL_IMAGE"] = both
@@ -99,29 +97,91 @@ def error_name(name: str) -> str:
     return f"{name}ERR"
 
 
-def slopes_of(p: F8, covariance: F8, free: I8, kinds: Collection[str]) -> dict[str, F8]:
+def slopes_of(p: F8, free: I8, kinds: Collection[str]) -> dict[str, F8]:
     """Return the derivatives of the columns of `parameters_of` to the free parameters, (n, k)."""
-    names = parameters_of(p[:0], kinds)
-    slopes = {name: np.zeros((len(p), free.size)) for name in names}
-    indices = {first: first + INDEX for first in COMPONENTS.values() if p[:, first].any()}
-    unchanged = {first: _mean_square(np.exp(p[:, n])) for first, n in indices.items()}
-    for f, parameter in enumerate(free.tolist()):
-        if parameter in _LINEAR:
-            slopes[_LINEAR[parameter]][:, f] = 1.0
-            continue
-        step = _STEP * np.sqrt(covariance[:, parameter, parameter])
-        step = np.where(np.isfinite(step) & (step > 0.0), step, 1e-6)
-        low, high = p.copy(), p.copy()
-        low[:, parameter] -= step
-        high[:, parameter] += step
-        squares = None if parameter in indices.values() else unchanged
-        below, above = (parameters_of(end, kinds, squares) for end in (low, high))
-        for name in names:
-            change = above[name] - below[name]
-            if "THETA" in name:
-                change = 90.0 - (90.0 - change) % 180.0
-            slopes[name][:, f] = change / (2.0 * step)
+    slopes = {name: np.zeros((len(p), free.size)) for name in parameters_of(p[:0], kinds)}
+    place = {parameter: k for k, parameter in enumerate(free.tolist())}
+
+    def put(name: str, parameter: int, slope: F8 | float) -> None:
+        if parameter in place:
+            slopes[name][:, place[parameter]] = slope
+
+    for parameter, name in _LINEAR.items():
+        put(name, parameter, 1.0)
+    total, moments = total_flux(p), np.stack(second_moments(p))
+    lights = {"POINTSOURCE": POINT, **{kind: COMPONENTS[kind] for kind in kinds}}
+    of_moments = {POINT: -moments / total}
+    for kind in kinds:
+        first = COMPONENTS[kind]
+        e1, e2 = p[:, first + E1], p[:, first + E2]
+        e = np.maximum(np.hypot(e1, e2), _ROUND)
+        aspect, radius = np.exp(-2.0 * e), np.exp(p[:, first + RADIUS] + e)
+        size, scale = "SPHEROID_REFF_IMAGE", radius
+        if kind == "SPHEROID":
+            put("SPHEROID_SERSICN", first + INDEX, np.exp(p[:, first + INDEX]))
+        else:
+            size, scale = "DISK_SCALE_IMAGE", radius / EXPONENTIAL_RADIUS
+        put(size, first + RADIUS, scale)
+        for shear, along, across in ((first + E1, e1, -e2), (first + E2, e2, e1)):
+            put(size, shear, scale * along / e)
+            put(f"{kind}_ASPECT_IMAGE", shear, -2.0 * aspect * along / e)
+            put(f"{kind}_THETA_IMAGE", shear, np.degrees(0.5 * across / e**2))
+            if kind == "DISK":
+                tilt = 2.0 * aspect / np.sqrt(1.0 - aspect**2)
+                put("DISK_INCLINATION", shear, np.degrees(tilt * along / e))
+        of_moments.update(_slopes_of_moments(p, first, moments))
+    for light in lights.values():
+        put("FLUX_MODEL", light, 1.0)
+        for name, own in lights.items():
+            put(f"FLUX_{name}", light, float(own == light))
+            put(f"FLUXRATIO_{name}", light, (float(own == light) - p[:, own] / total) / total)
+    for kind in ("ELLIP", "POLAR"):
+        for parameter, change in of_moments.items():
+            for i, slope in enumerate(_slopes_of_ellipticities(kind, moments, change)):
+                put(f"{kind}{i + 1}MODEL_IMAGE", parameter, slope)
     return slopes
+
+
+def _slopes_of_moments(p: F8, first: int, moments: F8) -> dict[int, F8]:
+    """Return the derivatives of the second moments to the parameters of a component, (3, n) each.
+
+    `moments` are those of the whole model.
+    """
+    total, index = total_flux(p), p[:, first + INDEX]
+    e1, e2 = p[:, first + E1], p[:, first + E2]
+    own = np.stack(_own_moments(p, first, _mean_square(np.exp(index))))
+    share = p[:, first] / total
+    low, high = (_mean_square(np.exp(index + step)) for step in (-_STEP, _STEP))
+    growth = np.log(high / low) / (2.0 * _STEP)
+    e = np.maximum(np.hypot(e1, e2), _ROUND)
+    ratio, mean = np.sinh(2.0 * e) / e, np.cosh(2.0 * e)
+    bend = (2.0 * mean - ratio) / e**2
+    size = share * own[0] / (mean + ratio * e1)
+    return {
+        first: (own - moments) / total,
+        first + RADIUS: 2.0 * share * own,
+        first + INDEX: growth * share * own,
+        first + E1: size * np.stack(
+            [2.0 * ratio * e1 + (ratio + bend * e1**2), 2.0 * ratio * e1 - (ratio + bend * e1**2),
+             bend * e1 * e2]
+        ),
+        first + E2: size * np.stack(
+            [2.0 * ratio * e2 + bend * e1 * e2, 2.0 * ratio * e2 - bend * e1 * e2,
+             ratio + bend * e2**2]
+        ),
+    }  # fmt: skip
+
+
+def _slopes_of_ellipticities(kind: str, moments: F8, change: F8) -> tuple[F8, F8]:
+    """Return by how much ELLIP or POLAR change with moments that change, (3, n) each."""
+    x2, y2, xy = moments
+    first, second = ellipticities(kind, x2, y2, xy)
+    total, more = x2 + y2, change[0] + change[1]
+    if kind == "ELLIP":
+        root = np.sqrt(np.maximum(x2 * y2 - xy**2, 0.0))
+        total = total + 2.0 * root
+        more = more + (y2 * change[0] + x2 * change[1] - 2.0 * xy * change[2]) / root
+    return (change[0] - change[1] - first * more) / total, (2.0 * change[2] - second * more) / total
 
 
 def total_flux(p: F8) -> F8:
@@ -146,32 +206,24 @@ def unresolved_share(p: F8, fwhm: float) -> F8:
     return clipped
 
 
-def second_moments(p: F8, mean_squares: Mapping[int, F8] | None = None) -> tuple[F8, F8, F8]:
-    """Return the second moments about the centre, square pixels, of the whole model.
-
-    Parameters
-    ----------
-    p : (n, N_PARAMETERS) float64
-    mean_squares : mapping of int to (n,) float64, optional
-        Mean squares of the radius in half-light radii, by component, where these are known.
-    """
+def second_moments(p: F8) -> tuple[F8, F8, F8]:
+    """Return the second moments about the centre, square pixels, of the whole model."""
     total = total_flux(p)
     moments = np.zeros((3, len(p)))
     for first in COMPONENTS.values():
-        if not p[:, first].any():
-            continue
-        e1, e2 = p[:, first + E1], p[:, first + E2]
-        e = np.hypot(e1, e2)
-        ratio = np.where(e > 1e-6, np.sinh(2.0 * e) / np.maximum(e, 1e-6), 2.0)
-        if mean_squares is None or first not in mean_squares:
-            square = _mean_square(np.exp(p[:, first + INDEX]))
-        else:
-            square = mean_squares[first]
-        size = 0.5 * square * np.exp(2.0 * p[:, first + RADIUS])
-        share = np.where(p[:, first] != 0.0, p[:, first] / total, 0.0)
-        shape = (np.cosh(2.0 * e) + ratio * e1, np.cosh(2.0 * e) - ratio * e1, ratio * e2)
-        moments += np.stack(shape) * size * share
+        if p[:, first].any():
+            share = np.where(p[:, first] != 0.0, p[:, first] / total, 0.0)
+            moments += share * _own_moments(p, first, _mean_square(np.exp(p[:, first + INDEX])))
     return moments[0], moments[1], moments[2]
+
+
+def _own_moments(p: F8, first: int, mean_square: F8) -> tuple[F8, F8, F8]:
+    """Return those of a component; `mean_square` is that of the radius in half-light radii."""
+    e1, e2 = p[:, first + E1], p[:, first + E2]
+    e = np.maximum(np.hypot(e1, e2), _ROUND)
+    size = 0.5 * mean_square * np.exp(2.0 * p[:, first + RADIUS])
+    mean, ratio = np.cosh(2.0 * e), np.sinh(2.0 * e) / e
+    return size * (mean + ratio * e1), size * (mean - ratio * e1), size * ratio * e2
 
 
 def surface_brightness(p: F8, first: int) -> tuple[F8, F8, F8]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools, copied
 from skyextract.datamodel.noise import median, sparse
 from skyextract.kernels.galaxies.boxes import colour_sources, copy_boxes, overlapping_boxes
 from skyextract.kernels.galaxies.fit import Places
@@ -207,11 +207,13 @@ class Scene:
             changed[:] = 0
 
 
-def restore(pixels: Pixels, boxes: I8) -> None:
+def restore(pixels: Pixels, boxes: I8, run: Run) -> None:
     """Write the image into the residual in boxes, or everywhere if these are most of it."""
     if boxes[:, 2:].prod(axis=1).sum() > MOST * pixels.image.size:
-        boxes = np.array([[0, 0, *pixels.image.shape[::-1]]], dtype=np.int64)
-    copy_boxes(pixels.image, np.ascontiguousarray(boxes), pixels.residual)
+        copied(pixels.image, run, out=pixels.residual)
+        return
+    parts = [part for part in np.array_split(boxes, run.n_threads) if part.size]
+    run.map(lambda part: copy_boxes(pixels.image, part, pixels.residual), parts)
 
 
 def start_fluxes(image: F4, found: Detections) -> F8:
