@@ -33,6 +33,7 @@ from skyextract.stages.detection.spectrallight import find_spectral_light
 from skyextract.stages.detection.spikes import find_spikes
 from skyextract.stages.detection.tracks import Tracks, find_tracks
 from skyextract.stages.detection.twins import Twins, find_twins
+from skyextract.stages.detection.walking import find_walking_noise
 from skyextract.stages.doubtlines import (
     Line,
     about_covered,
@@ -125,7 +126,7 @@ def doubts_about(
         *(Line(text) for text in (*exposure.doubts, *of_frame)),
         *lines_of(seen.ghosts, seen.spectral[1], seen.dots, seen.tracks, seen.spikes),
         *lines_of(*(seen.sidelobes or ()), chains),
-        *lines_of(seen.flashes_of_their_own, seen.turns, seen.seam),
+        *lines_of(seen.flashes_of_their_own, seen.walking, seen.turns, seen.seam),
         Line(about_vignetting(missing), missing > DOUBTED),
         Line(about_flat(excess), excess > DOUBTED),
         Line(about_residual(seen.below), seen.below > TOO_MANY),
@@ -172,6 +173,7 @@ class _Seen:
     spectral: tuple[Spectra | None, Marked | None]
     dots: Marked | None
     flashes: Tracks | None
+    walking: Marked | None
     turns: Interleaved | None
     fields: Fields | None
     corners: tuple[float, float]
@@ -202,7 +204,7 @@ class _Seen:
         """Return the bits of FLAGS_SKY of all n sources."""
         lobes = self.sidelobes[1] if self.sidelobes else None
         images: tuple[Any, ...] = (self.ghosts, *self.spectral, self.dots, lobes)
-        pieces: tuple[Any, ...] = (self.tracks, self.spikes, self.flashes)
+        pieces: tuple[Any, ...] = (self.tracks, self.spikes, self.flashes, self.walking)
         bits = np.zeros(n, np.int32)
         for bit, found in ((FlagsSky.GHOST, images), (FlagsSky.TRACK, pieces)):
             for what in found:
@@ -230,6 +232,7 @@ def _look(exposure: Exposure, found: Found, rests_on: Support, run: Run) -> _See
         "spectral": lambda: _spectra(*pixels, *shapes, detections.dflux, fwhm),
         "dots": lambda: find_dots(*places),
         "flashes": lambda: None if of_beam else find_flashes(*places),
+        "walking": lambda: find_walking_noise(*pixels, *places[:2], detections.dpeak, fwhm),
         "turns": lambda: find_interleaved(*pixels),
         "fields": lambda: find_fields(*pixels, *places, fwhm),
         "corners": lambda: sky_of_corners(plane.background, plane.subtracted, plane.bad, largest),
