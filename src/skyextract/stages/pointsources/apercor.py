@@ -17,11 +17,15 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U2
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.psf import Psf, polynomial_terms
-from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
-from skyextract.stages.pointsources.clippedfit import clip, clipped_fit, constant_term, solve
+from skyextract.stages.pointsources.clippedfit import (
+    clip,
+    constant_term,
+    mean_of_stars,
+    solve,
+)
 from skyextract.stages.pointsources.fit import PsfPhotometry
 from skyextract.stages.pointsources.growth import (
     MODEL_ERROR,
@@ -31,12 +35,14 @@ from skyextract.stages.pointsources.growth import (
 )
 from skyextract.stages.pointsources.leftlight import LeftLight, light_between
 from skyextract.stages.pointsources.modelgrowth import (
+    Diameters,
     model_growth,
     model_over_field,
     sum_of_polynomials,
 )
 from skyextract.stages.pointsources.ringsky import above_rings
 from skyextract.stages.pointsources.sweeps import fit_radius
+from skyextract.stages.pointsources.wings import by_rings, ring_diameters
 
 MIN_SNR = 30.0
 """S/N of a star that is used, at least, unless that leaves fewer than `MIN_BRIGHT_STARS`."""
@@ -168,10 +174,11 @@ def reference_diameter(settings: Characterize) -> float:
     return settings.apercor_diameter or REFERENCE_DIAMETER
 
 
-def diameters_of(psf: Psf, settings: Characterize, apertures: Sequence[float]) -> F8:
-    """Return the diameters (pixels) of the reference aperture and of others."""
-    reference = reference_diameter(settings) * psf.fwhm
-    return np.array([reference, *apertures], dtype=np.float64)
+def diameters_of(psf: Psf, settings: Characterize, apertures: Sequence[float]) -> Diameters:
+    """Return the diameters of the reference aperture, of those within it, and of others."""
+    local = ring_diameters(reference_diameter(settings)) * psf.fwhm
+    pixels = np.concatenate([local, np.asarray(apertures, dtype=np.float64)])
+    return Diameters(pixels, local.size)
 
 
 def aperture_corrections(
@@ -219,7 +226,9 @@ def aperture_corrections(
     ApertureCorrections
         From the PSF model alone, with a warning, if there is no usable star.
     """
-    diameters = diameters_of(psf, settings, apertures)
+    measured = diameters_of(psf, settings, apertures)
+    kept = np.array([0, *range(measured.n_local, measured.pixels.size)])
+    diameters = measured.pixels[kept]
     by_model = settings.apercor_diameter == 0.0
     n_y, n_x = image.shape
     centre, scale = ((n_x - 1) / 2, (n_y - 1) / 2), (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
@@ -227,7 +236,7 @@ def aperture_corrections(
     if growth is None:
         stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
         growth = Growth.measured(
-            image, background_variance, gain, mask, psf, photometry, stars, diameters, run
+            image, background_variance, gain, mask, psf, photometry, stars, measured, run
         )
     stars, radii = growth.stars, growth.radii
     light, error, lost = growth.light, growth.error, growth.lost
@@ -242,40 +251,50 @@ def aperture_corrections(
         error = error_of_ratio(light, error, photometry.flux_error[stars] / flux, fitted)
         scatter = left.scatter_at(photometry.x[stars], photometry.y[stars], image.shape)
         error = np.hypot(error, scatter[:, None] * area / own[:, None])
-        light, error = without_hidden(light, error, own, diameters, photometry, psf, image.shape)
+        light, error = without_hidden(
+            light, error, own, measured.pixels, photometry, psf, image.shape
+        )
     if light_beneath is not None:
         planes = light_beneath, background_variance, mask
         light, error, lost = above_rings(light, error, lost, *planes, photometry, stars, radii)
     whole = lost[:, 0] <= MAX_LOSS
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
-    model = model_over_field(psf, diameters, centre, scale)
+    model = model_over_field(psf, measured, centre, scale)
     if len(stars) == 0 or of_beam:
         if not by_model and not of_beam:
             run.warn(f"{why}: the aperture corrections are those of the PSF model")
         nothing = np.full(len(diameters), np.nan)
         none = np.zeros(len(diameters), dtype=np.int32)
         corrections = ApertureCorrections(
-            diameters, model, nothing, nothing, none, psf.degree,
+            diameters, model[kept], nothing, nothing, none, psf.degree,
             *(centre[0], scale[0], centre[1], scale[1]),
         )  # fmt: skip
         return corrections.to_the_model(psf) if by_model or of_beam else corrections
     u = (photometry.x[stars] - centre[0]) / scale[0]
     v = (photometry.y[stars] - centre[1]) / scale[1]
-    light = light - polynomial_terms(psf.degree, u, v) @ model.T
+    of_model = polynomial_terms(psf.degree, u, v) @ model.T
+    light = light - of_model
     sigma = np.hypot(error, MODEL_ERROR)
     # the reference aperture decides on stars and degree: the factors share its noise
     good = clip(light[:, 0], sigma[:, 0])
-    common = _common_error(photometry.flux[stars], sigma, diameters, left)
+    common = _common_error(photometry.flux[stars], sigma, measured.pixels, left)
     degree = _degree(u[good], v[good], light[good, 0], sigma[good, 0], settings.apercor_degree)
     fits = []
-    for m in range(len(diameters)):
+    for m in kept.tolist():
         use = lost[:, m] <= MAX_LOSS
         terms = polynomial_terms(degree, u[use], v[use])
-        fits.append(_fit(terms, light[use, m], sigma[use, m]))
+        fits.append(mean_of_stars(terms, light[use, m], sigma[use, m]))
+    errors = np.hypot([fit[1] for fit in fits], common[kept])
+    n = measured.n_local
+    shift, part = by_rings(
+        light[good, :n], sigma[good, :n], of_model[good, :n].mean(axis=0), common[:n]
+    )
+    fits[0][0][0] += shift
+    errors[0] *= part
     corrections = ApertureCorrections(
         diameters=diameters,
-        coefficients=sum_of_polynomials(model, np.array([fit[0] for fit in fits])),
-        errors=np.hypot([fit[1] for fit in fits], common),
+        coefficients=sum_of_polynomials(model[kept], np.array([fit[0] for fit in fits])),
+        errors=errors,
         scatter=np.array([fit[2] for fit in fits]),
         n_stars=np.array([fit[3] for fit in fits], dtype=np.int32),
         degree=max(degree, psf.degree),
@@ -312,7 +331,7 @@ def light_left(
     psf: Psf,
     photometry: PsfPhotometry,
     stars: I8,
-    diameters: F8,
+    diameters: Diameters,
     run: Run,
 ) -> tuple[LeftLight, Growth]:
     """Measure the light per pixel that is neither of the sky nor of sources that were found.
@@ -324,7 +343,7 @@ def light_left(
     ----------
     image, background_variance, gain, mask, psf, photometry, stars, run
         As in `aperture_corrections`.
-    diameters : (m,) float64
+    diameters : Diameters
         From `diameters_of`.
 
     Returns
@@ -333,7 +352,7 @@ def light_left(
     Growth
         Of the stars, within all diameters.
     """
-    radius = 0.5 * float(diameters[0])
+    radius = 0.5 * float(diameters.pixels[0])
     stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
     flux = photometry.flux[stars]
     noise = (background_variance, gain, mask, psf, photometry)
@@ -376,21 +395,3 @@ def _degree(u: F8, v: F8, values: F8, sigma: F8, largest: int) -> int:
         if criterion < lowest:
             best, lowest = degree, criterion
     return best
-
-
-def _fit(terms: F8, values: F8, sigma: F8) -> tuple[F8, float, float, int]:
-    """Clipped fit: coefficients, error of the mean, scatter, number of stars.
-
-    Light of neighbours that were not found is in some of the apertures: what the stars scatter by
-    beyond their noise (R. DerSimonian & N. Laird 1986) keeps the brightest one from ruling.
-    """
-    if len(values) < terms.shape[1]:
-        return np.full(terms.shape[1], np.nan), math.nan, math.nan, 0
-    coefficients, residuals, total, good = clipped_fit(terms, values, sigma)
-    weights = 1.0 / total[good] ** 2
-    expected = float(1.0 / math.sqrt(weights.sum()))
-    # Few stars that rule can agree by chance.
-    effective = float(weights.sum() ** 2 / np.sum(weights**2))
-    unsure = math.sqrt(effective / max(effective - 1.0, 0.5))
-    scatter = float(MAD_TO_SIGMA * np.median(np.abs(residuals[good])))
-    return coefficients, expected * unsure, scatter, int(good.sum())

@@ -65,6 +65,24 @@ def _beyond_noise(residuals: F8, sigma: F8, n_terms: int) -> float:
     return math.sqrt(max(excess / free, 0.0)) if free > 0.0 else 0.0
 
 
+def mean_of_stars(terms: F8, values: F8, sigma: F8) -> tuple[F8, float, float, int]:
+    """Return coefficients of a clipped fit, error of the mean, scatter, number of stars.
+
+    Light of neighbours that were not found is in some of the apertures: what the stars scatter by
+    beyond their noise (R. DerSimonian & N. Laird 1986) keeps the brightest one from ruling.
+    """
+    if len(values) < terms.shape[1]:
+        return np.full(terms.shape[1], np.nan), math.nan, math.nan, 0
+    coefficients, residuals, total, good = clipped_fit(terms, values, sigma)
+    weights = 1.0 / total[good] ** 2
+    expected = float(1.0 / math.sqrt(weights.sum()))
+    # Few stars that rule can agree by chance.
+    effective = float(weights.sum() ** 2 / np.sum(weights**2))
+    unsure = math.sqrt(effective / max(effective - 1.0, 0.5))
+    scatter = float(MAD_TO_SIGMA * np.median(np.abs(residuals[good])))
+    return coefficients, expected * unsure, scatter, int(good.sum())
+
+
 def constant_term(
     terms: F8, values: F8, sigma: F8, expected: tuple[float, float]
 ) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.pointsources.fit import PsfPhotometry
 from skyextract.stages.pointsources.hidden import SEEN_IN_REST, HiddenLight, shares_in_fit
-from skyextract.stages.pointsources.modelgrowth import radii_at
+from skyextract.stages.pointsources.modelgrowth import Diameters, radii_at
 from skyextract.stages.pointsources.sweeps import UNUSABLE
 
 MODEL_ERROR = 0.003
@@ -45,9 +45,9 @@ class Growth:
     @classmethod
     def measured(
         cls, image: F4, background_variance: F4, gain: float, mask: U2, psf: Psf,
-        photometry: PsfPhotometry, stars: I8, diameters: F8, run: Run,
+        photometry: PsfPhotometry, stars: I8, diameters: Diameters, run: Run,
     ) -> Growth:  # fmt: skip
-        """Measure them within diameters as `radii_at` takes them; their neighbours are away."""
+        """Measure them; their neighbours are away."""
         x, y, flux = (values[stars] for values in (photometry.x, photometry.y, photometry.flux))
         radii = radii_at(psf, diameters, x, y)
         stamps = psf.stamps(x, y, x - np.floor(x + 0.5), y - np.floor(y + 0.5))

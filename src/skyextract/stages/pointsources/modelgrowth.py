@@ -9,13 +9,30 @@ import numpy as np
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.psf import Psf, polynomial_terms
 from skyextract.kernels.measurement.growth import growth_curves
+from skyextract.record import record
 from skyextract.stages.pointsources.sweeps import UNUSABLE
 
 
-def radii_at(psf: Psf, diameters: F8, x: F8, y: F8) -> F8:
-    """Return the radii of apertures at places, the first one of the local FWHM, (n, m)."""
-    radii = np.tile(0.5 * diameters, (len(x), 1))
-    radii[:, 0] *= psf.local_fwhm(x, y) / psf.fwhm
+@record
+class Diameters:
+    """Diameters of apertures.
+
+    Attributes
+    ----------
+    pixels : (m,) float64
+        The first one is that of the reference aperture.
+    n_local : int
+        So many, the first ones, go with the FWHM at each place, and are given for that of the PSF.
+    """
+
+    pixels: F8
+    n_local: int
+
+
+def radii_at(psf: Psf, diameters: Diameters, x: F8, y: F8) -> F8:
+    """Return the radii of apertures at places, (n, m)."""
+    radii = np.tile(0.5 * diameters.pixels, (len(x), 1))
+    radii[:, : diameters.n_local] *= (psf.local_fwhm(x, y) / psf.fwhm)[:, None]
     return radii
 
 
@@ -34,7 +51,7 @@ def model_growth(psf: Psf, x: F8, y: F8, radii: F8) -> F8:
 
 
 def model_over_field(
-    psf: Psf, diameters: F8, centre: tuple[float, float], scale: tuple[float, float]
+    psf: Psf, diameters: Diameters, centre: tuple[float, float], scale: tuple[float, float]
 ) -> F8:
     """Return the polynomials of the light of the PSF model within apertures, (m, n_terms)."""
     steps = np.linspace(-1.0, 1.0, psf.degree + 2) if psf.degree > 0 else np.zeros(1)
