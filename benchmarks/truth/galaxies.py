@@ -90,13 +90,22 @@ def sextractor(_: GalaxyFrame, folder: Path) -> np.ndarray:
 def match(frame: GalaxyFrame, table: np.ndarray) -> np.ndarray:
     """Return the row of each object, -1 if it was not found: the nearest, within `NEAR` pixels.
 
-    That of a large galaxy may be half its half-light radius away.
+    That of a large galaxy may be half its half-light radius away.  The place of a row is that of
+    its model, where it has one: X_IMAGE is the middle of all light above the threshold, that of a
+    companion within it included, and of what the edge of the frame has left.
     Of objects that share a row the brightest has it.
     """
+    place = []
+    for axis in "XY":
+        own = np.array(table[f"{axis}_IMAGE"], dtype=np.float64)
+        if f"{axis}MODEL_IMAGE" in table.dtype.names:
+            fitted = table[f"{axis}MODEL_IMAGE"]
+            own = np.where(np.isfinite(fitted), fitted, own)
+        place.append(own - 1)
     rows = np.full(frame.x.size, -1)
     taken: set[int] = set()
     for i in np.argsort(-frame.flux):
-        distance = np.hypot(table["X_IMAGE"] - 1 - frame.x[i], table["Y_IMAGE"] - 1 - frame.y[i])
+        distance = np.hypot(place[0] - frame.x[i], place[1] - frame.y[i])
         row = int(np.argmin(distance))
         if distance[row] < max(NEAR, 0.5 * frame.radius[i]) and row not in taken:
             rows[i] = row

@@ -29,7 +29,7 @@ from skyextract.kernels.galaxies.source import (
 from skyextract.run import Run
 from skyextract.stages.galaxies.columns import MODEL_COLUMNS, columns_of, profile_of
 from skyextract.stages.galaxies.fit import NO_PIXELS, Profile, fit_models
-from skyextract.stages.galaxies.scaled import scale_models
+from skyextract.stages.galaxies.scaled import scale_models, shared_noise
 from skyextract.stages.galaxies.scene import Sky
 from skyextract.stages.galaxies.start import start_of
 from tests.simulate.crowds import draw
@@ -349,6 +349,23 @@ def test_brightness_of_given_shapes() -> None:
     assert np.all(np.abs(scaled.scale - 0.3) < 4.0 * np.hypot(scaled.error, 0.02))
     assert np.all(scaled.error < 0.1)
     np.testing.assert_allclose(scaled.chi2, 1.0, atol=0.15)
+
+
+def test_faint_shapes_that_follow_noise_do_not_change_colours() -> None:
+    """Of the image they were fitted to, of one with half of its noise, of one with none of it."""
+    positions, shape = grid_of(64, 35)
+    bright, variance, found = frame([sersic(6e6, 2.5, 1.0)] * 64, positions, shape, 36)
+    light = bright / np.float32(1e4)
+    noise = np.random.default_rng(37).normal(0.0, NOISE, (2, *shape)).astype(np.float32)
+    skies = [sky_of(light + part * noise[0], variance) for part in (1.0, 0.5, 0.0)]
+    skies[2] = sky_of(light + np.float32(0.1) * noise[1], variance)
+    run = Run()
+    fits = fit_models(skies[0], found, Profile(True, False), run)
+    assert [shared_noise(sky, skies[0]) for sky in skies] == pytest.approx([1, 0.5, 0], abs=0.03)
+    known, half, none = (scale_models(sky, fits, run, fitted=skies[0]).scale for sky in skies)
+    assert np.mean(scale_models(skies[0], fits, run).scale - none) > 0.03
+    assert np.mean(known - none) == pytest.approx(0.0, abs=0.01)
+    assert np.mean(half - none) == pytest.approx(0.0, abs=0.01)
 
 
 def test_colours_of_a_common_shape_do_not_know_the_seeing() -> None:

@@ -174,7 +174,7 @@ def measure_galaxies(
     if as_point:
         columns["PROB_POINTSOURCE"] = fits.point_probability()
     if wanted & _DETECTION:
-        scaled = scale_models(sky, shapes, run)
+        scaled = scale_models(sky, shapes, run, fitted=search or sky)
         light = total_flux(reported(shapes, search or sky).parameters)
         columns.update(
             CHI2_DETMODEL=scaled.chi2,

@@ -316,24 +316,29 @@ def fit_models(
     parameters[nothing] = numbers[nothing] = np.nan
     return ModelFits(
         profile=profile, parameters=parameters, covariance=covariance, chi2=numbers[:, 0],
-        log_odds=_odds(parameters, numbers, sky, noise2), noise_area=numbers[:, 3],
+        log_odds=_odds(parameters, numbers, sky), noise_area=numbers[:, 3],
         misfit=numbers[:, 5:9], left=numbers[:, 9:11], turn=numbers[:, 11:13],
         flags=flags, iterations=iterations, scene=scene,
         residual=pixels.residual if keep_residual else None,
     )  # fmt: skip
 
 
-def _odds(parameters: F8, numbers: F8, sky: Sky, noise2: float) -> F8:
+def _odds(parameters: F8, numbers: F8, sky: Sky) -> F8:
     """Return the logarithm of the odds of a point source, with a PSF that is not quite right.
 
     What a PSF that is wrong by `PSF_ERROR` adds to the chi2 of a point grows with the square of the
     S/N; that by which a point is worse counts less by as much.
     """
-    log_odds, area = numbers[:, 2], numbers[:, 3]
-    worse = np.maximum(numbers[:, 1], 0.0)
-    flux = parameters[:, [SPHEROID, DISK, POINT]].sum(axis=1)
-    inverse_gain = sky.pixels(sky.image).inverse_gain
+    log_odds, worse = numbers[:, 2], np.maximum(numbers[:, 1], 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        snr2 = flux**2 / (area * noise2 + inverse_gain * np.maximum(flux, 0.0))
+        snr2 = signal_to_noise2(parameters, numbers[:, 3], sky)
         softened: F8 = log_odds + 0.5 * worse * (1.0 - 1.0 / (1.0 + PSF_ERROR**2 * snr2))
     return softened
+
+
+def signal_to_noise2(parameters: F8, area: F8, sky: Sky) -> F8:
+    """Return the square of the S/N of models, (n,); `area` is their noise area."""
+    flux = parameters[:, [SPHEROID, DISK, POINT]].sum(axis=1)
+    inverse_gain = sky.pixels(sky.image).inverse_gain
+    snr2: F8 = flux**2 / (area * sky.noise2 + inverse_gain * np.maximum(flux, 0.0))
+    return snr2
