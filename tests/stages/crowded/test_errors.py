@@ -96,6 +96,18 @@ def test_noise_about_fits_is_that_of_the_image(step: float) -> None:
     assert free[inner].mean() == pytest.approx(1.0, abs=0.1)
 
 
+def test_what_is_left_of_a_galaxy_beside_a_star_is_none_of_its_noise() -> None:
+    """A corner of the box is far off: taken for noise it makes errors ten times too large."""
+    noise = np.ones((60, 120), np.float32)
+    noise[26:34, 22:34] = 40.0
+    places = np.array([20.0, 90.0]), np.array([20.0, 30.0])
+    beside, alone = mean_square_of_rest(noise, *places, round(2 * FWHM), 7.0)
+    assert alone == pytest.approx(1.0, rel=0.02)
+    assert 1.0 < beside < 4.0
+    noise[13:28, 13:28] = 3.0
+    assert mean_square_of_rest(noise, *places, round(2 * FWHM), 7.0)[0] > 8.0  # its own is
+
+
 @statistical
 def test_stars_too_faint_to_be_found_are_in_the_errors_of_fluxes_and_positions() -> None:
     """Light of the PSF's shape, anywhere: errors of noise alone are too small."""

@@ -28,6 +28,10 @@ FELT = 0.6
 """... and within this, in FWHM, those of less than the share of the light that the search
 finds: light at a distance r adds exp(-r^2 / 4 sigma^2) of itself to a flux, in the mean square
 as much as all of it within this radius."""
+NEAR, BEYOND = 0.6, 2.0
+"""Share of the box about a source, by its sides, that tells what is left beneath the source itself;
+that of all of the box counts as so many times that, or the noise, at most: one corner may have a
+galaxy in it, which no point source takes away."""
 MAX_ABSORBED = 0.6
 """Share of the noise that fits take up, at most, where they are dense."""
 APART = 1.5
@@ -334,7 +338,7 @@ def mean_square_of_rest(filtered: F4, x: F8, y: F8, half: int, square: float) ->
     A fit of flux, x and y takes up what the filter makes of as much noise as there is on the area
     1 / `square`: half of that for the flux, a quarter for each coordinate (of a Gaussian PSF).  Of
     the light of faint stars, which is smooth, it takes up to twice as much: errors are then up to a
-    sixth too small.
+    sixth too small.  What is far off in the box, and not near the source, is of another source.
 
     Parameters
     ----------
@@ -347,6 +351,8 @@ def mean_square_of_rest(filtered: F4, x: F8, y: F8, half: int, square: float) ->
     """
     row, column = nearest_pixel(x, y, filtered.shape)
     mean = mean_square(filtered, row, column, half)
+    near = mean_square(filtered, row, column, max(1, round(NEAR * half)))
+    mean = np.minimum(mean, BEYOND * np.maximum(near, 1.0))
     number = np.zeros(filtered.shape, np.float32)
     np.add.at(number, (row, column), np.float32(1.0))
     density = mean_square(np.sqrt(number, out=number), row, column, half)
