@@ -227,7 +227,7 @@ _CHECKS: tuple[_Check, ...] = (
     _Check("photometry: light beyond the Kron flux",
            ("photometry", "checks", "error_of_flux_scale"), "mag", WEAK_SCALE),
     _Check("photometry: error of the zero point", ("photometry", "zero_point_error"), "mag",
-           failed=checks.MAX_ERROR),
+           checks.MAX_ERROR),
 )  # fmt: skip
 
 

@@ -23,6 +23,9 @@ MAX_INTRINSIC = 0.25
 FAINT = 0.08
 """Typical error of the stars, mag, from which on it is not the reference that is doubted first."""
 MAX_ERROR = 0.1
+"""Of the zero point, mag, without that of the aperture correction: the flux that is calibrated has
+it, whatever it is, and its magnitudes do not feel it.  Those of other fluxes do: with it, above
+this, the zero point is a FALLBACK."""
 MAX_TREND = 0.1
 """Change of the residual over the magnitudes, or from side to side, mag."""
 NOTED_TREND = 0.03
@@ -42,6 +45,7 @@ IN_CLUSTER = 0.5
 """Share of the stars of the fit in a cluster that makes it one, too."""
 SHARE_FROM = 100
 """The share counts from this many bright stars."""
+OF_CORRECTION = "error_of_aperture_correction"
 OTHER_BAND = 0.5
 OTHER_BAND_FROM = 0.05
 
@@ -70,6 +74,11 @@ class Verdict:
     weak: str
     error: float
     remarks: list[str]
+
+    @property
+    def own_error(self) -> float:
+        """Error for the flux that is calibrated, which has its aperture correction, mag."""
+        return math.sqrt(max(self.error**2 - self.numbers.get(OF_CORRECTION, 0.0) ** 2, 0.0))
 
 
 @record
@@ -177,7 +186,7 @@ def verify(evidence: Evidence) -> Verdict:
     for name, trend in trends.items():
         numbers |= {f"trend_{name}": trend.change, f"trend_{name}_error": trend.error}
     reason = _disbelief(evidence, trends) or _uncertainty(terms)
-    weak = _doubt(evidence, uneven)
+    weak = _doubt(evidence, uneven) or _about_other_fluxes(error, terms[OF_CORRECTION])
     remarks = _remarks(evidence, trends, uneven, slanted, is_weak=bool(weak))
     return Verdict(numbers | terms, reason, weak, error, remarks)
 
@@ -187,7 +196,7 @@ def _error_terms(evidence: Evidence, over_magnitude: Trend, uneven: float) -> di
     parts, scale = evidence.parts, evidence.scale
     return {
         "error_of_fit": evidence.fit.error,
-        "error_of_aperture_correction": scale.correction_error,
+        OF_CORRECTION: scale.correction_error,
         # Which of the stars has the right zero point cannot be told: one is as likely as another.
         "error_of_trend": max(
             over_magnitude.rms,
@@ -204,11 +213,22 @@ def _error_terms(evidence: Evidence, over_magnitude: Trend, uneven: float) -> di
 
 def _uncertainty(terms: Mapping[str, float]) -> str:
     """Return that the zero point is too uncertain, and what makes it so; empty if it is not."""
-    error = math.hypot(*terms.values())
+    own = {name: term for name, term in terms.items() if name != OF_CORRECTION}
+    error = math.hypot(*own.values())
     if error <= MAX_ERROR:
         return ""
-    largest = max(terms, key=lambda name: terms[name]).removeprefix("error_of_").replace("_", " ")
+    largest = max(own, key=lambda name: own[name]).removeprefix("error_of_").replace("_", " ")
     return f"the zero point is uncertain by {error:.2f} mag, most of it by its {largest}"
+
+
+def _about_other_fluxes(error: float, of_correction: float) -> str:
+    """Return that magnitudes of other fluxes are uncertain; empty if they are not."""
+    if error <= MAX_ERROR:
+        return ""
+    return (
+        f"the aperture correction is uncertain by {of_correction:.2f} mag: the zero point holds "
+        "for the flux that it was fitted to, other magnitudes may be off by that"
+    )
 
 
 def _disbelief(evidence: Evidence, trends: Mapping[str, Trend]) -> str:
@@ -343,7 +363,8 @@ def with_doubles(verdict: Verdict, doubles: Doubles | None, key: str) -> Verdict
         return replace(verdict, numbers=numbers, remarks=[*verdict.remarks, told])
     numbers |= {"error_of_doubles": 0.5 * off}
     error = math.hypot(verdict.error, 0.5 * off)
-    reason = verdict.reason or (told if error > MAX_ERROR else "")
+    fails = math.hypot(verdict.own_error, 0.5 * off) > MAX_ERROR
+    reason = verdict.reason or (told if fails else "")
     return replace(verdict, numbers=numbers, reason=reason, weak=told, error=error)
 
 

@@ -76,7 +76,8 @@ def with_loss(verdict: Verdict, residuals: F8, errors: F8, mag: F8, fitted: F8) 
         f"stars are too faint in proportion to their light, the brightest by {loss:.2f} mag: "
         "photons that are counted as one, pixel values that are not linear in light?"
     )
-    reason = verdict.reason or (message if total > MAX_ERROR else "")
+    fails = math.hypot(verdict.own_error, shift) > MAX_ERROR
+    reason = verdict.reason or (message if fails else "")
     verdict = replace(verdict, numbers=numbers, reason=reason, error=total)
     if loss > WEAK_PLACE and not verdict.weak:
         return replace(verdict, weak=message)
