@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.background import BackgroundMap
-from skyextract.kernels.galaxies.source import E1, RADIUS, SPHEROID
+from skyextract.kernels.galaxies.source import E1, INDEX, RADIUS, SPHEROID
 from skyextract.run import Run
 from skyextract.stages.galaxies.fit import ModelFits, Profile, fit_models
 from skyextract.stages.galaxies.reported import GROWTH, _skewed, reported
@@ -27,7 +27,7 @@ def _width(values: np.ndarray) -> float:
     return float(0.5 * (high - low))
 
 
-def test_fluxes_of_steep_profiles_are_those_without_priors() -> None:
+def test_steep_profiles_are_those_without_priors() -> None:
     """Profiles of n = 6 and S/N 20 to 50, which the priors take for less steep ones."""
     n, rng = 81, np.random.default_rng(61)
     positions, shape = grid_of(n, 62)
@@ -45,6 +45,12 @@ def test_fluxes_of_steep_profiles_are_those_without_priors() -> None:
     assert bias < -0.05
     assert bias_free > -0.03
     assert bias_shown - bias > 0.6 * (bias_free - bias)
+    for part, true in ((RADIUS, np.log(radius)), (INDEX, np.log(6.0))):
+        off, off_free, off_shown = (
+            np.median(each.parameters[:, SPHEROID + part] - true) for each in (fits, free, shown)
+        )
+        assert off < -0.1
+        assert off_shown - off > 0.2 * (off_free - off)
     # the scatter stays below that without priors, and the error knows of what it grew by
     assert _width(shown.parameters[:, SPHEROID] / flux) < _width(
         free.parameters[:, SPHEROID] / flux

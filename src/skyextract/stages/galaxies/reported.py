@@ -1,4 +1,4 @@
-"""What columns tell of fits: fluxes that priors do not pull, and errors of profiles that are wrong.
+"""What columns tell of fits: profiles that priors do not pull, and errors of those that are wrong.
 
 Priors keep the shapes of faint sources sane, and draw the flux along: steep profiles are fitted as
 less steep and smaller ones, which are fainter.  To the first order a prior with means m and inverse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from skyextract.stages.galaxies.scene import Sky
 
 HALF, STEEP = 15.0, 6.0
-"""S/N at which half of what priors moved a flux by is given back, and power with which it grows."""
+"""S/N at which half of what priors moved a profile by is given back, and power of its growth."""
 GROWTH = 0.9
 """Of the slope of the flux with ln n, along what the pixels do not tell apart: with n^GROWTH.  In
 fits of galaxies of S/N 8 to 200 with n held at 0.5 to 8 that slope grows with n^0.8 to n^1.1."""
@@ -58,11 +58,11 @@ COST = 2.0
 def reported(fits: ModelFits, sky: Sky) -> ModelFits:
     """Return fits as columns show them; they are not what is drawn.
 
-    What the priors of radius and index move the flux by is given back in so far as the pixels know
-    of these: half of it at a S/N of `HALF`, below which it is more noise than bias, and not where
-    the index is at an end of its range, which holds it then.  That makes the flux as uncertain as
-    without priors, so far.  Nor is the flux the most likely one, but the mean: along what the
-    pixels do not tell apart it grows faster with ln n than in proportion.
+    What the priors of radius and index move these and the flux by is given back in so far as the
+    pixels know of them: half of it at a S/N of `HALF`, below which it is more noise than bias, and
+    not where the index is at an end of its range, which holds it then.  That makes them as
+    uncertain as without priors, so far.  Nor is the flux the most likely one, but the mean: along
+    what the pixels do not tell apart it grows faster with ln n than in proportion.
     Models of several components are left as they are.
 
     Flux and radius follow what the model leaves in its wings.
@@ -131,43 +131,44 @@ def _cost_of_shape(fits: ModelFits) -> F8:
 
 
 def _give_back(fits: ModelFits, sky: Sky, flux: int, parameters: F8, covariance: F8) -> None:
-    """Change a flux, and its variance, by what priors of radius and index moved it.
+    """Change flux, radius and index, and their variances, by what priors of the latter moved them.
 
-    Without priors the shapes are C (P + P C P + ...) (t - m) from where they are, C their
+    Without priors parameters are C P (1 + C P + ...) (t - m) from where they are, C their
     covariance with priors.  Two terms are taken: where nothing but the prior tells a shape the
-    series does not converge.  The flux follows, and goes no further than to where the index is at
-    an end of its range: nowhere if it is there.
+    series does not converge.  They go no further than to where the index is at an end of its range:
+    nowhere if it is there.
     """
     mean, weight = fits.profile.prior(sky.psf.fwhm)
     shapes = [p for p in (flux + RADIUS, flux + INDEX) if p in fits.profile.free]
-    value, with_flux = fits.parameters[:, shapes], fits.covariance[:, flux, shapes]
+    value, moving = fits.parameters[:, shapes], [flux, *shapes]
     root = np.sqrt(np.broadcast_to(weight[shapes], value.shape)).copy()
     least, most = math.log(MIN_INDEX), math.log(MAX_INDEX)
     if flux + INDEX in shapes:
         # an end of its range holds the index, not the prior
         root[~((value[:, -1] > least) & (value[:, -1] < most)), -1] = 0.0
     # in widths of the priors
-    inner = fits.covariance[:, np.array(shapes)[:, None], np.array(shapes)[None, :]]
-    inner = root[:, :, None] * inner * root[:, None, :]
-    pull, slope = root * (value - mean[shapes]), root * with_flux
-    pull, turned = (v + np.matmul(inner, v[:, :, None])[:, :, 0] for v in (pull, slope))
-    moved, lost = np.sum(slope * pull, axis=1), np.sum(slope * turned, axis=1)
+    slope = fits.covariance[:, np.array(moving)[:, None], np.array(shapes)] * root[:, None, :]
+    inner = root[:, :, None] * slope[:, 1:]
+    pull = root * (value - mean[shapes])
+    pull = pull + np.matmul(inner, pull[:, :, None])[:, :, 0]
+    moved = np.matmul(slope, pull[:, :, None])[:, :, 0]
+    lost = np.sum(slope * (slope + np.matmul(slope, inner)), axis=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = fits.parameters[:, flux] / np.sqrt(fits.noise_area * sky.noise2)
         bright = 1.0 / (1.0 + (HALF / ratio) ** STEEP)
         if flux + INDEX in shapes:
-            step = np.sum(inner[:, -1] * pull, axis=1) / root[:, -1]
-            room = np.where(step > 0.0, most, least) - value[:, -1]
-            moved *= np.fmin(np.fmax(room / step, 0.0), 1.0)  # 0 of NaN, at an end
+            room = np.where(moved[:, -1] > 0.0, most, least) - value[:, -1]
+            moved *= np.fmin(np.fmax(room / moved[:, -1], 0.0), 1.0)[:, None]  # 0 of NaN, at an end
             # the mean of what ln n may be, not its mode
-            free = root[:, -1] > 0.0
-            moved += np.where(free, 0.5 * GROWTH * with_flux[:, -1], 0.0)
+            free, with_flux = root[:, -1] > 0.0, fits.covariance[:, flux, flux + INDEX]
+            moved[:, 0] += np.where(free, 0.5 * GROWTH * with_flux, 0.0)
             index = fits.covariance[:, flux + INDEX, flux + INDEX]
-            lost += np.where(free, bright * _skewed(with_flux[:, -1], index), 0.0)
+            lost[:, 0] += np.where(free, bright * _skewed(with_flux, index), 0.0)
     # a variance of NaN: nothing is known of the shape, as of a source without light
-    known = np.isfinite(bright * (moved + lost))
-    parameters[known, flux] += (bright * moved)[known]
-    covariance[known, flux, flux] += (bright * lost)[known]
+    known = np.isfinite(bright[:, None] * (moved + lost)).all(axis=1)
+    for k, p in enumerate(moving):
+        parameters[known, p] += (bright * moved[:, k])[known]
+        covariance[known, p, p] += (bright * lost[:, k])[known]
 
 
 def _follow_wings(fits: ModelFits, flux: int, parameters: F8, covariance: F8) -> None:
@@ -180,7 +181,7 @@ def _follow_wings(fits: ModelFits, flux: int, parameters: F8, covariance: F8) ->
     """
     if flux + INDEX not in fits.profile.free:
         return
-    index = parameters[:, flux + INDEX]
+    index = fits.parameters[:, flux + INDEX]
     follows = (index > math.log(MIN_INDEX)) & (index < math.log(MAX_INDEX))
     light, (left, error) = np.abs(parameters[:, flux]), fits.left.T
     with np.errstate(invalid="ignore", divide="ignore"):
