@@ -7,7 +7,9 @@ images are worked on in a unit of their own noise, a power of two, so that no di
 from __future__ import annotations
 
 from dataclasses import is_dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from skyextract.columns.table import COLUMNS
 from skyextract.datamodel.catalog import Catalog
@@ -19,6 +21,9 @@ from skyextract.datamodel.imageunit import (
     ImageUnit,
     image_units,
 )
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8
 
 T = TypeVar("T")
 
@@ -47,6 +52,29 @@ def in_unit(thing: T, unit: float) -> T:
     """
     converted: T = _Conversion(unit).of(thing)
     return converted
+
+
+def over_exposure(catalog: Catalog, exposed: F4, x: F8, y: F8) -> Catalog:
+    """Return a catalogue with all that is in the unit of the pixels divided by the exposure.
+
+    Parameters
+    ----------
+    exposed : (ny, nx) float32
+        Relative exposure.
+    x, y : (n,) float64
+        Places of the rows, 0-based pixels.
+    """
+    rows, columns = (
+        np.clip(np.rint(at), 0, size - 1).astype(np.int64)
+        for at, size in zip((y, x), exposed.shape, strict=True)
+    )
+    at_places = exposed[rows, columns]
+    changed = {
+        name: (catalog[name].T / at_places).T.astype(catalog[name].dtype)
+        for name in catalog
+        if _kind_of_column(name) is FLUX
+    }
+    return catalog.with_columns(**changed)
 
 
 class _Conversion:

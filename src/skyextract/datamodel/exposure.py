@@ -86,6 +86,8 @@ class Exposure:
         Why its fluxes are not in proportion to light; empty where nothing is known against it.
     waves : (ny, nx) float32 or None
         Waves that were subtracted from all of it.
+    exposed : (ny, nx) float32 or None
+        Exposure of pixels that are counts, relative: fluxes of the catalogue are divided by it.
     matched : bool
         Skies of its parts were brought to one: their noise is that of the light they had.
     unfollowed : Unfollowed or None
@@ -118,6 +120,7 @@ class Exposure:
     denoised: str = ""
     uneven: str = ""
     waves: Annotated[F4 | None, FLUX] = None
+    exposed: F4 | None = None
     matched: bool = False
     unfollowed: Unfollowed | None = None
     unit: Annotated[float, PER_FLUX] = 1.0
@@ -159,6 +162,13 @@ class Exposure:
     def beam(self) -> tuple[float, float] | None:
         """Axes of the beam of a radio map, pixels FWHM; None of what is none."""
         return beam_of(self.header, self.wcs)
+
+    def as_rates(self) -> Exposure:
+        """Return counts over the exposure of their pixel as the rates that were read."""
+        if self.exposed is None:
+            return self
+        variance = None if self.variance is None else self.variance / self.exposed**2
+        return replace(self, image=self.image / self.exposed, variance=variance, exposed=None)
 
     def without_image(self) -> Exposure:
         """Return the exposure when its pixels are lost: NaN everywhere, which takes no memory."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.columns.request import APERCOR_COLUMNS
+from skyextract.columns.unit import over_exposure
 from skyextract.datamodel.arrays import F4, I8, distinct
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
@@ -139,7 +140,11 @@ def measure(
         exposure, found, flags, rests_on, about_psf, about_sky, _chains(sources, hidden), rows, run,
         is_dual=is_dual,
     )  # fmt: skip
-    sources = _selected(with_flags(sources, doubts.flags), hidden, rows)
+    sources = with_flags(sources, doubts.flags)
+    if exposure.exposed is not None:
+        detections = found.detections
+        sources = over_exposure(sources, exposure.exposed, detections.x, detections.y)
+    sources = _selected(sources, hidden, rows)
     return Measured(
         exposure=replace(exposure, background=found.plane.background),
         sources=sources,

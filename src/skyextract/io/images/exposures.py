@@ -120,7 +120,7 @@ class ExposureWriter:
             Total variance of an exposure that has no variance plane of its own.
         """
         assert self._stream is not None, "use as a context manager"
-        stream = self._stream
+        stream, exposure = self._stream, exposure.as_rates()
         self._n += 1
         self._common = cards if self._n == 1 else common_cards([self._common, cards])
         version = self._n

@@ -24,7 +24,7 @@ from skyextract.stages.pixels.denoised import with_doubt_of_denoising
 from skyextract.stages.pixels.filledlines import filled_lines
 from skyextract.stages.pixels.overflow import without_overflow
 from skyextract.stages.pixels.padding import mark_padding
-from skyextract.stages.pixels.photonrates import with_doubt_of_rates
+from skyextract.stages.pixels.photonrates import with_counts_of_rates
 from skyextract.stages.pixels.pixelcopies import with_doubt_of_copies
 from skyextract.stages.pixels.repeats import mark_mirrored, mark_repeats
 from skyextract.stages.pixels.saturation import with_saturation
@@ -120,7 +120,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         exposure = replace(exposure, image=image, mask=mask)
     if exposure.beam:
         return exposure  # of no detector, which has lines and fringes, and sees satellites
-    exposure = with_doubt_of_rates(with_doubt_of_copies(exposure, without), without)
+    exposure = with_counts_of_rates(with_doubt_of_copies(exposure, without), without, run)
     if not exposure.copied:
         exposure = with_doubt_of_denoising(exposure, without, run)
     exposure = without_line_offsets(_without_filled(exposure, run), run)
