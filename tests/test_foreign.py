@@ -9,10 +9,22 @@ import numpy as np
 import pytest
 from astropy import units
 from astropy.io import fits
-from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import (
+    CCDData,
+    InverseVariance,
+    NDData,
+    StdDevUncertainty,
+    VarianceUncertainty,
+)
 from astropy.utils.masked import Masked
+from astropy.wcs import WCS, DistortionLookupTable
 
 import skyextract as sky
+
+CARDS = {
+    "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CRPIX1": 80.5,
+    "CRPIX2": 60.5, "CD1_1": -1e-3, "CD2_2": 1e-3,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +59,26 @@ def test_what_a_ccddata_brings_along(image, uncertainty):
     np.testing.assert_allclose(exposure.variance, 25.0, rtol=1e-6)
     assert exposure.header["FILTER"] == "r"
     assert sky.exposure(ccd, variance=np.full(image.shape, 4.0)).variance[0, 0] == 4.0
+
+
+def test_the_wcs_that_a_ccddata_keeps_beside_its_header(image, tmp_path):
+    """CCDData.read takes the cards of the WCS out of the header."""
+    cards = fits.Header({**CARDS, "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP",
+                         "A_ORDER": 2, "A_2_0": 1e-4, "B_ORDER": 2, "B_0_2": 1e-4})  # fmt: skip
+    fits.PrimaryHDU(image, cards).writeto(tmp_path / "a.fits")
+    ccd = CCDData.read(tmp_path / "a.fits", unit="adu")
+    assert "CRVAL1" not in ccd.header
+    x, y = np.array([3.0, 150.0]), np.array([4.0, 100.0])
+    expected = WCS(cards).all_pix2world(x, y, 0)
+    for given in (ccd, NDData(image, wcs=ccd.wcs, meta={"FILTER": "r"}, unit="adu")):
+        exposure = sky.exposure(given)
+        np.testing.assert_array_equal(exposure.image, image)
+        np.testing.assert_allclose(exposure.wcs.to_sky(x, y), expected, atol=1e-10)
+    assert exposure.header["FILTER"] == "r"
+    np.testing.assert_allclose(sky.exposure(ccd, CARDS).wcs.to_sky(79.5, 59.5), (150.0, 2.0))
+    table = ccd.wcs.deepcopy()
+    table.cpdis1 = DistortionLookupTable(np.ones((2, 2), np.float32), (1, 1), (1, 1), (99, 99))
+    assert sky.exposure(NDData(image, wcs=table)).wcs is None
 
 
 def test_quantities_have_values(image):

@@ -42,7 +42,6 @@ from skyextract.inputs.arguments import (
     number_of,
     plane_of,
     settings_of,
-    unit_of,
     variance_of,
 )
 from skyextract.inputs.frames import Frame, read_images
@@ -200,8 +199,8 @@ def exposure(
     ----------
     array : (ny, nx) array_like
         Pixel values, the sky not subtracted, any real type and byte order.  NaN, infinite and
-        masked pixels have no value.  A CCDData brings mask, uncertainty and header along; its
-        unit, or that of a Quantity, is BUNIT.
+        masked pixels have no value.  A CCDData or NDData brings mask, uncertainty, header (or
+        meta) and WCS along; its unit, or that of a Quantity, is BUNIT.
     header : astropy.io.fits.Header or mapping, optional
         For WCS, filter, date, gain ...; BSCALE and BZERO are taken as applied.
     mask : (ny, nx) array_like, optional
@@ -220,9 +219,7 @@ def exposure(
     settings = settings_of("exposure", keywords)
     run = _run(settings)
     pixels = plane_of(array, "array")
-    cards = header_of(getattr(array, "header", None) if header is None else header)
-    if unit := unit_of(array):
-        cards["BUNIT"] = unit
+    cards = header_of(array, header)
     detector = read_detector(cards, settings.config.detector, run, "header")
     if gain is not None:
         gain = number_of(gain, "gain")

@@ -60,6 +60,8 @@ CASES = {
                          "PV1_5": 0.1, "PV2_0": 0.001, "PV2_1": 1.001},
     "ZPN": {**TAN, "CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "PV2_1": 1.0, "PV2_3": 40.0},
     "SIN": {**TAN, "CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN"},
+    "GLS of AIPS": {**TAN, "CTYPE1": "RA---GLS", "CTYPE2": "DEC--GLS", "CRVAL2": 20.0},
+    "NCP of AIPS": {**TAN, "CTYPE1": "RA---NCP", "CTYPE2": "DEC--NCP", "CRVAL2": 60.0},
     "CAR": {**TAN, "CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR", "CRVAL2": 0.0},
     "latitude first": {**TAN, "CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN", "CRVAL1": 5.0},
     "LONPOLE": {**TAN, "LONPOLE": 170.0},
@@ -280,6 +282,10 @@ def test_scale_rotation_parity():
         ({"RADESYS": "FK5", "EQUINOX": 1975.0}, SkyFrame("FK5", 1975.0)),
         ({"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"}, SkyFrame("GALACTIC")),
         ({"CTYPE1": "ELON-TAN", "CTYPE2": "ELAT-TAN"}, SkyFrame("ECLIPTIC")),
+        (
+            {"CTYPE1": "ELON-TAN", "CTYPE2": "ELAT-TAN", "EQUINOX": 1950.0},
+            SkyFrame("ECLIPTIC", 1950.0),
+        ),
     ],
 )
 def test_frames(cards, frame):
@@ -308,6 +314,8 @@ def test_no_sky(cards):
         {**TAN, "CRVAL1": "nan"},
         {**TAN, "CTYPE1": "RA---XYZ", "CTYPE2": "DEC--XYZ"},
         {**TAN, "CTYPE1": "GLON-TAN"},
+        {**TAN, "CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN"},
+        {**TAN, "CTYPE1": "HLON-CAR", "CTYPE2": "HLAT-CAR"},
         {**TAN, "CPDIS1": "LOOKUP"},
         {**without(TAN, "CD1_1", "CD1_2", "CD2_1", "CD2_2"), "CDELT1": 0.0, "CDELT2": 1.0},
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy import units
-from astropy.coordinates import FK4, FK5, Galactic, SkyCoord
+from astropy.coordinates import FK4, FK5, BarycentricMeanEcliptic, Galactic, SkyCoord
 
 from skyextract.sky.frames import (
     SkyFrame,
@@ -42,10 +42,22 @@ def test_frames_of_headers() -> None:
     for frame, native in (
         (SkyFrame("GALACTIC"), Galactic()),
         (SkyFrame("FK5", 1975.0), FK5(equinox="J1975")),
+        (SkyFrame("ECLIPTIC"), BarycentricMeanEcliptic(equinox="J2000")),
+        (SkyFrame("ECLIPTIC", 1950.0), BarycentricMeanEcliptic(equinox="B1950")),
     ):
         oracle = SkyCoord(LON, LAT, unit="deg", frame=native)
         oracle = oracle.transform_to(FK5(equinox="J2000"))
         assert separation(*to_j2000(frame, LON, LAT), oracle) < 1e-6
+
+
+def test_the_ecliptic_is_the_equator_turned_by_the_obliquity() -> None:
+    """Without the aberration (20 arcsec) of a frame that goes with the Earth."""
+    vectors = unit_vectors(LON, LAT)
+    obliquity = np.radians(84381.448 / 3600.0)
+    cos, sin = np.cos(obliquity), np.sin(obliquity)
+    turned = vectors @ np.array([[1.0, 0.0, 0.0], [0.0, cos, sin], [0.0, -sin, cos]])
+    step = unit_vectors(*to_j2000(SkyFrame("ECLIPTIC"), LON, LAT)) - turned
+    assert np.degrees(np.linalg.norm(step, axis=-1)).max() * 3600.0 < 0.1
 
 
 def test_north_angle() -> None:

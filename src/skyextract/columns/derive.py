@@ -16,7 +16,7 @@ from skyextract.columns.request import COLUMNS, Requested
 from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.photocal import PhotoCal
-from skyextract.datamodel.wcs import SkyWcs
+from skyextract.datamodel.wcs import LATITUDES, SkyWcs
 from skyextract.sky.angles import ARCSEC
 from skyextract.sky.frames import j2000_to_b1950, north_angle, tangent_axes, to_j2000, unit_vectors
 
@@ -255,7 +255,7 @@ class _Sources:
             return self._nothing(), self._nothing()
         cards = self.wcs.to_header()
         pole = np.array([cards["CRVAL1"]]), np.array([cards["CRVAL2"]])
-        if str(cards["CTYPE1"])[:4].rstrip("-") in ("DEC", "GLAT", "ELAT", "SLAT"):
+        if str(cards["CTYPE1"])[:4].rstrip("-") in LATITUDES:
             pole = pole[1], pole[0]
         east, north = tangent_axes(*pole)
         vectors = unit_vectors(*self.sky(suffix, "WORLD"))

@@ -26,6 +26,12 @@ _CELESTIAL = {
     "ELAT": "ECLIPTIC", "SLON": "SUPERGALACTIC", "SLAT": "SUPERGALACTIC",
 }  # fmt: skip
 
+LATITUDES = ("DEC", "GLAT", "ELAT", "SLAT")
+_DEGREES = {
+    "deg": 1.0, "degree": 1.0, "degrees": 1.0, "rad": math.degrees(1.0), "arcmin": 1.0 / 60.0,
+    "arcsec": 1.0 / ARCSEC, "mas": 1e-3 / ARCSEC,
+}  # fmt: skip
+"""Of the units of angles that FITS knows (Standard 4.0, table 3)."""
 _NUMBER = re.compile(r"\d+\.?\d*")
 _NO_SIZE = 1e-10
 """Side of a pixel (deg) that is rounding noise."""
@@ -108,6 +114,22 @@ class SkyWcs:
         if self._shape is not None:
             return (self._shape[1] - 1) / 2.0, (self._shape[0] - 1) / 2.0
         return float(self._cards["CRPIX1"]) - 1.0, float(self._cards["CRPIX2"]) - 1.0
+
+    @property
+    def reference(self) -> tuple[float, float] | None:
+        """Right ascension and declination, J2000 (deg), of CRVAL; None for a plate solution."""
+        if "CRVAL1" not in self._cards:
+            return None
+        lon, lat = (
+            float(self._cards[f"CRVAL{i}"]) * _DEGREES.get(self._unit(i), math.nan) for i in (1, 2)
+        )
+        if str(self._cards["CTYPE1"])[:4].rstrip("-") in LATITUDES:
+            lon, lat = lat, lon
+        ra, dec = to_j2000(self.frame, np.array([lon % 360.0]), np.array([lat]))
+        return float(ra[0]), float(dec[0])
+
+    def _unit(self, axis: int) -> str:
+        return str(self._cards.get(f"CUNIT{axis}") or "deg").strip().lower()
 
     def to_sky(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return longitude and latitude (deg, native frame) of 0-based pixels.
@@ -209,13 +231,15 @@ def _apply(function: Any, a: F8, b: F8) -> tuple[F8, F8]:
 
 def frame_of(cards: Mapping[str, Any]) -> SkyFrame:
     """Return the celestial frame that WCS cards name (FITS Standard 4.0, section 8.3)."""
-    for i in range(1, 10):
-        name = _CELESTIAL.get(str(cards.get(f"CTYPE{i}") or "")[:4].rstrip("-").strip().upper())
-        if name:
-            return SkyFrame(name)
     system = str(cards.get("RADESYS") or cards.get("RADECSYS") or "").strip().upper()
     year = _NUMBER.search(str(cards.get("EQUINOX") or cards.get("EPOCH") or ""))
     equinox = float(year[0]) if year else math.nan
+    for i in range(1, 10):
+        name = _CELESTIAL.get(str(cards.get(f"CTYPE{i}") or "")[:4].rstrip("-").strip().upper())
+        if name == "ECLIPTIC" and not math.isnan(equinox):
+            return SkyFrame(name, equinox)
+        if name:
+            return SkyFrame(name)
     if system.startswith("FK4") or (not system and equinox < 1984.0):
         return SkyFrame("FK4", 1950.0 if math.isnan(equinox) else equinox)
     if system == "FK5" or (not system and not math.isnan(equinox)):

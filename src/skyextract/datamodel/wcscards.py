@@ -13,8 +13,13 @@ from skyextract.sky.iraf import standard_cards
 _PARTNER = {"DEC": "RA", "GLAT": "GLON", "ELAT": "ELON", "SLAT": "SLON"}
 _PROJECTIONS = (
     "AZP SZP TAN TPV TPD TNX ZPX DSS STG SIN ARC ZPN ZEA AIR CYP CEA CAR MER COP COE COD COO SFL"
-    " PAR MOL AIT BON PCO TSC CSC QSC HPX XPH"
+    " PAR MOL AIT BON PCO TSC CSC QSC HPX XPH GLS NCP"
 )
+"""Those of Calabretta & Greisen 2002 and of their conventions; GLS and NCP are of AIPS."""
+
+_NO_STARS = re.compile(rf"([A-Z](LON|LAT)|[A-Z]{{2}}L[NT])-({_PROJECTIONS.replace(' ', '|')})\b")
+"""Axes on a sphere that is not the sky of the stars: the Sun's or a planet's surface, or the sky
+turned with the Sun."""
 
 
 _DASHES = re.compile(r"[-_\s]+")
@@ -102,6 +107,9 @@ def read_cards(header: Any) -> tuple[dict[str, Any], list[str]] | None:
     axes = [_axis_type(header.get(f"CTYPE{i}")) for i in range(1, 10)]
     if not any(axis[:4].rstrip("-") in _PARTNER and axis[4:5] == "-" for axis in axes):
         plate = _plate_cards(header)
+        if plate is None and any(map(_NO_STARS.match, axes)):
+            names = " and ".join(filter(None, axes[:2]))
+            raise ImageError(f"WCS with the axes {names}, which are no frame of the stars")
         return (
             None
             if plate is None

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
-from skyextract.datamodel.header import Header
+from skyextract.datamodel.header import Header, remove, set_cards
+from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.inputs.sidefiles import listed_columns
 from skyextract.settings.grammar import Setting, declarations, split_values, suggest
 from skyextract.settings.resolve import Settings, resolve
@@ -75,6 +76,8 @@ def _words(value: Any, origin: str, *, single: bool) -> tuple[str, ...]:
 
 def plane_of(array: Any, name: str, shape: tuple[int, ...] | None = None) -> AnyArray:
     """Return a 2-D array of real numbers; masked elements are NaN."""
+    if hasattr(array, "uncertainty") and not hasattr(array, "__array__"):  # NDData
+        array = np.ma.array(array.data, mask=array.mask if array.mask is not None else False)
     values: AnyArray = np.asarray(getattr(array, "value", array))
     if values.dtype.kind not in "biuf":
         held = hasattr(array, "data") and not isinstance(array, np.ndarray)
@@ -93,12 +96,6 @@ def plane_of(array: Any, name: str, shape: tuple[int, ...] | None = None) -> Any
     if isinstance(hidden, np.ndarray | np.bool_ | bool) and np.any(hidden):
         values = np.where(hidden, np.nan, values)
     return values
-
-
-def unit_of(array: Any) -> str:
-    """Return the unit that an array brings along (Quantity, CCDData); empty if it brings none."""
-    unit = getattr(array, "unit", None)
-    return "" if unit is None else str(unit)
 
 
 def variance_of(array: Any) -> AnyArray | None:
@@ -124,7 +121,36 @@ def variance_of(array: Any) -> AnyArray | None:
     raise TypeError(f"an uncertainty of type {uncertainty.uncertainty_type}: pass variance=")
 
 
-def header_of(header: Any) -> Header:
+def header_of(array: Any, header: Any = None) -> Header:
+    """Return a header of the cards that a caller gives, or else of those that an array brings.
+
+    The WCS of an NDData or CCDData (whose read takes it out of the header) and the unit of one,
+    or of a Quantity, become cards; a WCS among the cards that are given stays.
+    """
+    brought = getattr(array, "header", getattr(array, "meta", None))
+    cards = _header_of(brought if header is None else header)
+    solved = _wcs_of(array)
+    if solved and (header is None or "CTYPE1" not in cards):
+        remove(cards, [keyword for keyword in cards if is_wcs_keyword(keyword)])
+        set_cards(cards, solved)
+    if (unit := getattr(array, "unit", None)) is not None and str(unit):
+        cards["BUNIT"] = str(unit)
+    return cards
+
+
+def _wcs_of(array: Any) -> dict[str, Any]:
+    """Return the cards of the WCS that an array brings along; none if it brings none."""
+    wcs: Any = getattr(array, "wcs", None)
+    if not hasattr(wcs, "to_header"):
+        return {}
+    cards = {key: value for key, value in wcs.to_header(relax=True).items() if is_wcs_keyword(key)}
+    tables = ("cpdis1", "cpdis2", "det2im1", "det2im2")
+    if any(getattr(wcs, table, None) is not None for table in tables):
+        cards["CPDIS1"] = "LOOKUP"  # which to_header leaves out
+    return cards
+
+
+def _header_of(header: Any) -> Header:
     """Return a copy of a header, ours or astropy's, or one with the cards of a mapping."""
     if isinstance(header, Header) or hasattr(header, "tostring"):
         return Header.of(header)

@@ -111,7 +111,10 @@ def to_j2000(frame: SkyFrame, lon: F8, lat: F8) -> tuple[F8, F8]:
         "FK5": lambda: coordinates.FK5(equinox=f"J{frame.equinox}"),
         "GALACTIC": coordinates.Galactic,
         "SUPERGALACTIC": coordinates.Supergalactic,
-        "ECLIPTIC": lambda: coordinates.GeocentricMeanEcliptic(equinox="J2000"),
+        # of catalogues, without the aberration by which a geocentric frame of a date differs
+        "ECLIPTIC": lambda: coordinates.BarycentricMeanEcliptic(
+            equinox=f"{'B' if frame.equinox < 1984.0 else 'J'}{frame.equinox}"
+        ),
     }[frame.name]()
     native = coordinates.SkyCoord(lon, lat, unit="deg", frame=system)
     j2000 = native.transform_to(coordinates.FK5(equinox="J2000"))

@@ -35,6 +35,31 @@ CARDS = {
         ({"OBJCTRA": "23 26 33.6", "OBJCTDEC": "-00 06 40"}, 351.64, -0.111111),
         ({"RA-MNT": 301.5, "DEC-MNT": 44.4}, 301.5, 44.4),
         ({"CRVAL1": 10.0, "CRVAL2": -80.0}, 10.0, -80.0),
+        ({**CARDS, "CTYPE1": "ELON-TAN", "CTYPE2": "ELAT-TAN"}, 40.963757, 36.879617),
+        ({**CARDS, "CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"}, 271.612782, 23.667024),
+        (
+            {
+                **CARDS,
+                "CUNIT1": "rad",
+                "CUNIT2": "rad",
+                "CRVAL1": math.radians(50.0),
+                "CRVAL2": math.radians(20.0),
+            },
+            50.0,
+            20.0,
+        ),
+        (
+            {
+                **CARDS,
+                "CUNIT1": "arcsec",
+                "CUNIT2": "arcsec",
+                "CRVAL1": 180000.0,
+                "CRVAL2": 72000.0,
+            },
+            50.0,
+            20.0,
+        ),
+        ({**CARDS, "CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN"}, 20.0, 50.0),
         ({"RA": "unknown", "DEC": "?", "TELRA": -10.0, "TELDEC": 5.0}, 350.0, 5.0),
     ],
 )
@@ -45,8 +70,13 @@ def test_pointing(cards, ra, dec):
 
 
 @pytest.mark.parametrize(
-    "cards", [{}, {"RA": 10.0}, {"RA": 10.0, "DEC": 100.0}, {"RA": "x", "DEC": "y"}]
-)
+    "cards",
+    [
+        {}, {"RA": 10.0}, {"RA": 10.0, "DEC": 100.0}, {"RA": "x", "DEC": "y"},
+        {"CRVAL1": 1.0, "CRVAL2": 1.0, "CTYPE1": "LINEAR", "CTYPE2": "LINEAR"},
+        {**CARDS, "CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN"},
+    ],
+)  # fmt: skip
 def test_no_pointing(cards):
     assert pointing(fits.Header(cards)) is None
     assert read_start(fits.Header(cards), SHAPE, None, Astrometry()) is None

@@ -11,6 +11,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.wcs import SkyWcs
+from skyextract.errors import ImageError
 from skyextract.record import record
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.sky.angles import ARCSEC, is_sexagesimal, parse_angle
@@ -22,9 +23,8 @@ POINTING_KEYS = (
     ("RA_OBJ", "DEC_OBJ"), ("RA_TARG", "DEC_TARG"), ("RA_DEG", "DEC_DEG"), ("RADEG", "DECDEG"),
     ("OBSRA", "OBSDEC"), ("MOUNTRA", "MOUNTDEC"), ("CAT-RA", "CAT-DEC"), ("CENTRA", "CENTDEC"),
     ("RA_CENT", "DEC_CENT"), ("RAJ2000", "DEJ2000"), ("POINTRA", "POINTDEC"),
-    ("CRVAL1", "CRVAL2"),
 )  # fmt: skip
-"""Keyword pairs of the pointing, in order of preference."""
+"""Keyword pairs of the pointing, in order of preference; CRVAL is the last resort."""
 
 SCALE_KEYS = ("PIXSCALE", "SECPIX", "SECPIX1", "PIXSCAL1", "PIXSCAL", "PIXELSCL", "SCALE")
 """Keywords of the pixel scale in arcsec."""
@@ -104,8 +104,7 @@ def pointing(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
         keywords with a value on the sphere.
     """
     for ra_key, dec_key in POINTING_KEYS:
-        hours = not ra_key.startswith("CRVAL")
-        ra = parse_angle(header.get(ra_key), hours=hours)
+        ra = parse_angle(header.get(ra_key), hours=True)
         dec = parse_angle(header.get(dec_key), hours=False)
         comment = _comment(header, ra_key).lower()
         if not is_sexagesimal(header.get(ra_key)):
@@ -115,7 +114,26 @@ def pointing(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
                 ra, dec = math.degrees(ra), math.degrees(dec)
         if math.isfinite(ra) and -180.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0:
             return *_to_j2000(ra % 360.0, dec, header), ra_key
-    return None
+    return _reference_point(header)
+
+
+def _reference_point(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
+    """Return CRVAL in the frame, order and units of its WCS; of a WCS without axes, in degrees."""
+    try:
+        wcs = SkyWcs.from_header(header)
+    except ImageError:
+        wcs = None
+    if wcs is not None and wcs.reference is not None:
+        ra, dec = wcs.reference
+    else:
+        axes = [str(header.get(f"CTYPE{i}") or "").strip().upper() for i in (1, 2)]
+        if not (axes[0][:2] in ("RA", "") and axes[1][:3] in ("DEC", "")):
+            return None
+        ra, dec = (parse_angle(header.get(f"CRVAL{i}"), hours=False) for i in (1, 2))
+        if not (math.isfinite(ra) and -180.0 <= ra <= 360.0):
+            return None
+        ra, dec = _to_j2000(ra % 360.0, dec, header)
+    return (ra, dec, "CRVAL1") if math.isfinite(ra) and -90.0 <= dec <= 90.0 else None
 
 
 def _comment(header: Mapping[str, Any], key: str) -> str:
