@@ -108,6 +108,24 @@ def test_colours_are_right_with_one_command_per_band(measured: Callable[..., tup
     assert np.all(np.abs(np.mean(medians, axis=0)) < 0.01), medians
 
 
+def test_fluxes_of_a_difference_have_signs(bands: Path, measured: Callable[..., tuple]) -> None:
+    """What is fainter than before is fitted as well as what is brighter, and is no failed fit."""
+    straight, _ = measured("g")
+    with fits.open(bands / "g.fits") as units:
+        image = units[0].data
+        middle = image.shape[1] // 2
+        image[:, middle:] = 2 * SKY - image[:, middle:]
+        units.writeto(bands / "half.fits")
+    columns = "X_IMAGE FLUX_PSF FLUXERR_PSF FLAGS_SKY"
+    (bands / "signs.param").write_text("\n".join(columns.split()))
+    table, _ = measured("half", "-PARAMETERS_NAME", "signs.param")
+    star = (straight["SPREAD_MODEL"] < 0.004) & (np.abs(table["X_IMAGE"] - middle) > 10)
+    sign = np.where(table["X_IMAGE"] > middle, -1.0, 1.0)[star]
+    assert np.mean((table["FLAGS_SKY"][star] & 8) == 0) > 0.98
+    ratio = sign * table["FLUX_PSF"][star] / straight["FLUX_PSF"][star]
+    assert np.median(ratio[sign < 0]) == pytest.approx(np.median(ratio[sign > 0]), abs=0.02)
+
+
 def test_a_psf_that_is_not_measured_is_told(measured: Callable[..., tuple]) -> None:
     """Without it, colours of galaxies are wrong: this is what the measurement mends."""
     table, done = measured("g", "--steps", "measure")

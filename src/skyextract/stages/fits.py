@@ -130,6 +130,7 @@ class SourceFits:
     def _points(self, exposure: Exposure, sources: Catalog, errors: F8 | None) -> PointSources:
         """Fit the PSF to all sources."""
         from skyextract.stages.pointsources.columns import measure_point_sources
+        from skyextract.stages.pointsources.sweeps import CROWDED, FINE, FORCED
         from skyextract.stages.psf.pixelphase import PSF_POSITIONS, is_undersampled
 
         found, hidden, columns = self.found, self.hidden, self.wanted.columns
@@ -149,11 +150,13 @@ class SourceFits:
         apertures = None
         if errors is not None:
             apertures = (sources["FLUX_APER"], sources["FLUXERR_APER"], errors)
+        accuracy = CROWDED if hidden is not None and hidden.local is None else FINE
+        if self.detection is not None and self.detection.image is not exposure.image:
+            accuracy = FORCED
         return measure_point_sources(
             exposure, plane.subtracted, self._variance(plane), x, y, apertures, self.config,
             columns, self.run, start=start, sky=sky, above=above,
-            crowded=hidden is not None and hidden.local is None,
-            per_variance=self._per_variance(plane),
+            accuracy=accuracy, per_variance=self._per_variance(plane),
         )  # fmt: skip
 
     def _with_points(

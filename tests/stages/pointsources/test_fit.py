@@ -12,6 +12,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
 from skyextract.stages.pointsources.fit import PsfPhotometry, psf_photometry
+from skyextract.stages.pointsources.sweeps import FORCED
 
 statistical = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="statistics of many sources need compiled kernels"
@@ -91,6 +92,33 @@ def test_isolated_stars_are_unbiased_with_true_errors(fwhm):
     pull = fit.spread / fit.spread_error
     assert 0.9 < np.std(pull) < 1.1
     assert abs(np.mean(pull)) < 0.1
+
+
+@statistical
+def test_fluxes_at_positions_of_another_image_are_unbiased_and_have_signs():
+    """A position fitted to noise finds its peaks, and none is fitted to what is below the sky."""
+    n, size, fwhm = 900, 1200, 3.5
+    psf = Psf.gaussian(fwhm)
+    x, y = grid(n, size)
+    snr = np.random.default_rng(5).choice([-40.0, -6.0, -3.0, 0.0, 1.0, 3.0, 6.0, 40.0], n)
+    flux = snr * flux_at(1.0, fwhm)
+    image = np.zeros((size, size))
+    add_stars(image, psf, x, y, flux)
+    variance = np.full(image.shape, NOISE**2, dtype=np.float32)
+    mask = np.zeros(image.shape, dtype=np.uint16)
+    bright = np.abs(snr) > 10  # their positions are their own
+    fit = psf_photometry(
+        with_noise(image), variance, GAIN, mask, psf, x + 0.6 * bright, y, Run(),
+        accuracy=FORCED,
+    )  # fmt: skip
+    assert fit.converged.all()
+    np.testing.assert_array_equal(fit.x[~bright], x[~bright])
+    assert np.abs(fit.x - x)[bright].max() < 0.4
+    pull = (fit.flux - flux) / fit.flux_error
+    for value in np.unique(snr):
+        rows = snr == value
+        assert abs(np.mean(pull[rows])) < 3.5 / np.sqrt(rows.sum()), value
+        assert 0.85 < np.std(pull[rows]) < 1.2, value
 
 
 @statistical

@@ -178,7 +178,8 @@ def _fit(
 
     The step of the flux is linear in the current shape, and the shifts follow from the new
     flux, so that no starting flux is needed.  A source below 2 sigma has no position of its
-    own: its flux is fitted at the given one.
+    own: its flux is fitted at the given one; where that is another image's (``rules.placed``),
+    before all else.
 
     Parameters
     ----------
@@ -201,13 +202,15 @@ def _fit(
     matrix, inverse, vector = newton
     max_radius, max_shift = rules.envelope.size - 1, rules.max_shift
     flux, x, y = position[0], position[1], position[2]
-    known = abs(x - start_x) <= max_shift and abs(y - start_y) <= max_shift and flux > 0.0
+    forced = rules.placed > 0.0
+    known = not forced and abs(x - start_x) <= max_shift and abs(y - start_y) <= max_shift
+    known &= flux > 0.0
     lifted = not (rules.rests and known and reach >= 0)  # what may stay is not moved for a look
     if lifted and reach >= 0:
         add_model(planes.residual, psf.sampling, x, y, flux, reach, scratch)
     if not known:
         flux, x, y = 0.0, start_x, start_y
-    status = FROZEN if held else 0
+    status = FROZEN if held or forced else 0
     radius = rules.fit_radius
     x_centre, y_centre = x, y
     drawn_x, drawn_y = x, y
@@ -258,7 +261,9 @@ def _fit(
             step = vector[0] / matrix[0, 0]
             flux += step
             if step * step * matrix[0, 0] < small_square or (held and iterations == HELD_STEPS):
-                break
+                if not forced or flux * flux * matrix[0, 0] < rules.placed * rules.placed:
+                    break
+                forced, status = False, 0
             continue
         step = inverse[0, 0] * vector[0] + inverse[0, 1] * vector[1] + inverse[0, 2] * vector[2]
         shift_x = inverse[1, 0] * vector[0] + inverse[1, 1] * vector[1] + inverse[1, 2] * vector[2]
@@ -271,7 +276,7 @@ def _fit(
         if small and iterations == 1 and not lifted:
             return LEFT, iterations, radius, lifted
         flux += step
-        if flux * flux < 4.0 * inverse[0, 0] or flux < 0.0:
+        if flux * flux < 4.0 * inverse[0, 0] or (flux < 0.0 and rules.placed == 0.0):
             status |= FROZEN
             flux, x, y = 0.0, start_x, start_y
             continue

@@ -129,6 +129,9 @@ class FitRules(NamedTuple):
     most_steps : int
         A source that has made so many steps in all its visits keeps its position: what still moves
         is no point source, and its light is all that neighbours ask for.
+    placed : float
+        Above 0, given positions are those of another image: a source has one of its own only where
+        its flux at the given one is so many errors, of either sign.
     """
 
     envelope: F8
@@ -143,6 +146,7 @@ class FitRules(NamedTuple):
     tile_size: int
     rests: bool
     most_steps: int
+    placed: float
 
 
 class Scratch(NamedTuple):

@@ -25,7 +25,7 @@ from skyextract.stages.pointsources.apercor import (
 from skyextract.stages.pointsources.fit import PsfPhotometry, psf_photometry
 from skyextract.stages.pointsources.localsky import MAX_SPREAD, Subtracted, local_sky
 from skyextract.stages.pointsources.ringsky import OUTER
-from skyextract.stages.pointsources.sweeps import CROWDED, FINE, FittedSources
+from skyextract.stages.pointsources.sweeps import CROWDED, FINE, Accuracy, FittedSources
 from skyextract.stages.pointsources.unseen import without_neighbours
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def measure_point_sources(
     start: tuple[FittedSources, F4] | None = None,
     sky: LocalSky | None = None,
     above: Bools | None = None,
-    crowded: bool = False,
+    accuracy: Accuracy = FINE,
     per_variance: float = 0.0,
 ) -> PointSources:
     """Fit the PSF to all sources; bring PSF and aperture fluxes to one reference aperture.
@@ -134,14 +134,14 @@ def measure_point_sources(
         Light that was taken from the image of a crowd, and is still in the apertures.
     above : (n,) bool, optional
         Sources in whose apertures it is not.
-    crowded : bool
-        The frame is, all of it.
+    accuracy : Accuracy
+        CROWDED where the frame is, all of it; FORCED where positions are another image's.
     """
     assert exposure.psf is not None
     spread = bool(wanted & _SPREAD) or (exposure.has_psf and exposure.psf.fwhm < UNDERSAMPLED)
     fitted = _fit_points(
         exposure, subtracted, variance, x, y, config, run,
-        spread=spread, start=start, sky=sky, crowded=crowded, per_variance=per_variance,
+        spread=spread, start=start, sky=sky, accuracy=accuracy, per_variance=per_variance,
     )  # fmt: skip
     if sky is not None:
         fitted = replace(fitted, above=above)
@@ -173,7 +173,7 @@ def _fit_points(
     spread: bool,
     start: tuple[FittedSources, F4] | None,
     sky: LocalSky | None,
-    crowded: bool,
+    accuracy: Accuracy,
     per_variance: float,
 ) -> _Fitted:
     """Fit the PSF to all sources; again without the light beneath them, where there is any."""
@@ -181,10 +181,9 @@ def _fit_points(
     assert psf is not None
     fits = psf_photometry(
         subtracted, variance, exposure.detector.gain, exposure.mask, psf, x, y, run,
-        spread=spread or sky is not None, start=start, accuracy=CROWDED if crowded else FINE,
-        per_variance=per_variance,
+        spread=spread or sky is not None, start=start, accuracy=accuracy, per_variance=per_variance,
     )  # fmt: skip
-    if crowded or config.extraction.noise_type != "MEASURED":
+    if accuracy is CROWDED or config.extraction.noise_type != "MEASURED":
         return _Fitted(fits, subtracted, sky, None)
     beneath = Subtracted(fits.residual, fits.x, fits.y, fits.flux / fits.flux_error)
     sky = local_sky(beneath, variance, exposure.mask, psf.fwhm, run)
@@ -195,7 +194,7 @@ def _fit_points(
     again = None if start is None else (start[0].all_stale(), start[1])
     fits = psf_photometry(
         subtracted, variance, exposure.detector.gain, exposure.mask, psf, x, y, run, start=again,
-        per_variance=per_variance,
+        accuracy=accuracy, per_variance=per_variance,
     )  # fmt: skip
     return _Fitted(fits, subtracted, sky, light)
 

@@ -65,8 +65,8 @@ class PsfPhotometry:
     iterations : (n,) int32
         Gauss-Newton steps, all sweeps together.
     converged : (n,) bool
-        False for no good pixels, a source too faint or too odd for a position of its own
-        (flux at the given position), or no end of the iterations.
+        False for no good pixels, a source too faint (but at positions of another image) or too odd
+        for a position of its own (flux at the given position), or no end of the iterations.
     spread, spread_error : (n,) float64 or None
         SPREAD_MODEL and its error, if wanted.
     residual : (ny, nx) float32
@@ -156,7 +156,7 @@ def psf_photometry(
     if start is not None:
         lost = np.flatnonzero(np.isnan(covariance[:, 0, 0]) & np.isfinite(parameters[:, 0]))
         covariance[lost] = group_covariances(fit, sources, lost, run)
-    converged = _converged(sources, covariance)
+    converged = _converged(sources, covariance, forced=accuracy.placed > 0.0)
     run.info(
         f"PSF photometry: {len(parameters)} sources, {sources.sweeps} sweeps,"
         f" {np.sum(~converged)} not converged"
@@ -257,12 +257,12 @@ def _chunks(n: int, run: Run) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def _converged(sources: FittedSources, covariance: F8) -> Bools:
-    """Which fits have ended as they should."""
+def _converged(sources: FittedSources, covariance: F8, *, forced: bool) -> Bools:
+    """Which fits have ended as they should: with a position, unless that is another image's."""
     converged = (sources.status & (NO_PIXELS | RUNAWAY | UNSETTLED)) == 0
     # A source that was never visited again is at rest since its first visit.
     converged &= ((sources.status & MOVING) == 0) | (sources.stale == 0)
-    converged &= np.isfinite(covariance[:, 0, 0]) & np.isfinite(covariance[:, 1, 1])
+    converged &= np.isfinite(covariance[:, 0, 0]) & (forced | np.isfinite(covariance[:, 1, 1]))
     return np.asarray(converged)
 
 

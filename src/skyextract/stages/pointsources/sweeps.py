@@ -64,7 +64,7 @@ class Accuracy(NamedTuple):
         See `FitRules`.
     felt : float
         Errors feel neighbours nearer than this share of the sum of both radii.
-    most_steps : int
+    most_steps, placed
         See `FitRules`.
     """
 
@@ -74,11 +74,14 @@ class Accuracy(NamedTuple):
     rests: bool = False
     felt: float = 1.0
     most_steps: int = 1_000_000_000
+    placed: float = 0.0
 
 
 FINE = Accuracy(0.01, 0.02, FIT_RADIUS)
 CROWDED = FINE._replace(radius=CROWD_RADIUS, rests=True, felt=0.75)
 """Farther neighbours make errors larger by less than 1 %, in all but few sources."""
+FORCED = FINE._replace(placed=10.0)
+"""At positions of another image: one of its own makes a flux of that S/N too large by .1 error."""
 COARSE = Accuracy(0.1, 0.1, CROWD_RADIUS, rests=True)
 """Where sources are still added."""
 
@@ -313,6 +316,7 @@ def point_fit(
         tile_size=max(MIN_TILE, 2 * (max_radius + math.ceil(max_shift) + math.ceil(radius) + 2)),
         rests=accuracy.rests,
         most_steps=accuracy.most_steps,
+        placed=accuracy.placed,
     )
     inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
     working = inverse_gain if gain > 0 else sky_noise / WORKING_NOISE
