@@ -7,8 +7,9 @@ are written once, for all classes, and read the fields.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from inspect import Parameter, Signature, get_annotations
+from threading import RLock
 from typing import Any, TypeVar, dataclass_transform
 
 __all__ = ["record"]
@@ -23,25 +24,58 @@ def record(cls: type[T]) -> type[T]:
     As `dataclasses.dataclass(frozen=True)` makes it, but for fields with `init=False` and
     for slots; a method that the class defines itself is left to it.
     """
-    texts = get_annotations(cls)
-    # `dataclass` looks through texts for what is no field, twice each
-    cls.__annotations__ = dict.fromkeys(texts, object)
-    made: Any = dataclass(init=False, repr=False, eq=False)(cls)
-    cls.__annotations__ = texts
-    for name, text in texts.items():
-        made.__dataclass_fields__[name].type = text
+    made: Any = cls
     for name, method in _METHODS.items():
         if name not in cls.__dict__:
             setattr(made, name, method)
     made.__signature__ = _Signature()
-    declared = made.__dataclass_fields__.values()
-    defaults = {item.name: item.default for item in declared}
-    made_anew = {
-        item.name: item.default_factory for item in declared if item.default_factory is not MISSING
-    }
+    defaults: dict[str, Any] = {}
+    made_anew: dict[str, Any] = {}
+    for base in reversed(cls.__mro__[1:]):
+        if "__record__" in base.__dict__:
+            defaults |= base.__record__[0]  # type: ignore[attr-defined]
+            made_anew |= base.__record__[1]  # type: ignore[attr-defined]
+    for name in get_annotations(cls):
+        default = cls.__dict__.get(name, MISSING)
+        made_anew.pop(name, None)
+        if isinstance(default, Field):
+            if default.default_factory is not MISSING:
+                made_anew[name] = default.default_factory
+            default = default.default
+        defaults[name] = default
     needed = {name for name, value in defaults.items() if value is MISSING} - made_anew.keys()
-    made.__record__ = defaults, made_anew, needed, hasattr(made, "__post_init__")
+    made.__record__ = defaults, made_anew, needed, hasattr(cls, "__post_init__")
+    made.__dataclass_fields__ = _Fields(cls)
     return cls
+
+
+class _Fields:
+    """The fields of a record, as `dataclasses` looks for them; made when they are asked for.
+
+    Half of the classes are never asked, and to make the fields takes longer than all else.
+    """
+
+    lock = RLock()
+
+    def __init__(self, cls: type) -> None:
+        self.cls = cls
+
+    def __get__(self, _instance: object, _owner: object) -> dict[str, Field[Any]]:
+        with self.lock:
+            if self.cls.__dict__["__dataclass_fields__"] is self:
+                self._make()
+        found: dict[str, Field[Any]] = self.cls.__dict__["__dataclass_fields__"]
+        return found
+
+    def _make(self) -> None:
+        cls = self.cls
+        texts = get_annotations(cls)
+        # `dataclass` looks through texts for what is no field, twice each
+        cls.__annotations__ = dict.fromkeys(texts, object)
+        made: Any = dataclass(init=False, repr=False, eq=False)(cls)
+        cls.__annotations__ = texts
+        for name, text in texts.items():
+            made.__dataclass_fields__[name].type = text
 
 
 def _init(self: Any, *args: Any, **kwargs: Any) -> None:
