@@ -8,10 +8,10 @@ import pytest
 
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import core_shape
+from skyextract.stages.starselection.modelsizes import ModelSizes
 from skyextract.stages.starselection.parts import (
     Sizes,
     _chance_of_directions,
-    model_sizes,
 )
 from skyextract.stages.starselection.parts import doubt_of_parts as doubt_and_part
 from skyextract.stages.starselection.together import part_of_few
@@ -233,7 +233,7 @@ def test_sizes_of_a_psf_that_varies(n):
     nothing = np.zeros(n)
     shapes = [core_shape(s.astype(float)) for s in psf.stamps(x, y, nothing, nothing, 19)]
     true = np.array([0.25 * np.log10(xx * yy - xy * xy) for _, _, xx, yy, xy in shapes])
-    sizes = model_sizes(psf, x, y, SHAPE)
+    sizes = ModelSizes(psf, SHAPE).at(x, y)
     assert np.ptp(true) > 0.01
     np.testing.assert_allclose(sizes, true, rtol=0.0, atol=1e-4)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.record import record
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.agreement import are_mixed
@@ -187,11 +187,11 @@ def departures(size: F8, error: F8, u: F8, v: F8, keep: Bools, turn: int) -> F8:
 
 def departures_from(terms: F8, size: F8, error: F8, keep: Bools) -> F8:
     """Return log10 sizes less the sum of some terms (n, n_terms) that is fitted to a part."""
-    weight = 1.0 / np.hypot(error, 0.01)
-    solution, *_ = np.linalg.lstsq(
-        terms[keep] * weight[keep, None], size[keep] * weight[keep], rcond=None
-    )
-    out: F8 = size - terms @ solution
+    weight = 1.0 / np.hypot(error[keep], 0.01)
+    design = terms[keep] * weight[:, None]
+    # Terms over the field are far from dependent: normal equations will do.
+    normal, right = design.T @ design, design.T @ (size[keep] * weight)
+    out: F8 = size - terms @ np.linalg.lstsq(normal, right, rcond=None)[0]
     return out
 
 
@@ -256,7 +256,7 @@ def locus_at(
 
 def spread_of(c: Candidates, rows: I8) -> float:
     """Return the scatter of ellipticities, more than that of the noise."""
-    noise = float(np.median(1.0 / c.snr[rows]))
+    noise = median(1.0 / c.snr[rows])
     spread = robust_sigma(c.ellipticity[rows])
     return math.sqrt(max(spread**2 - noise**2, 0.0))
 
@@ -326,7 +326,7 @@ def of_one_size(c: Candidates, config: Characterize, shape: tuple[int, int]) -> 
     keep: Bools = np.ones(rows.size, dtype=np.bool_)
     for _ in range(STEPS):
         away = np.abs(departures_from(terms, size, error, keep))
-        fresh: Bools = away <= np.median(away)
+        fresh: Bools = away <= median(away)
         if (fresh == keep).all():
             break
         keep = fresh
@@ -335,5 +335,5 @@ def of_one_size(c: Candidates, config: Characterize, shape: tuple[int, int]) -> 
     if np.abs(surface[keep] - middle).max() > math.log10(1.0 + config.sample_variability):
         return None
     fwhm = c.fwhm.copy()
-    fwhm[rows] = 10.0 ** (size - surface + np.median(surface[keep]))
+    fwhm[rows] = 10.0 ** (size - surface + median(surface[keep]))
     return replace(c, fwhm=fwhm)

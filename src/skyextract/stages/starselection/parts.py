@@ -15,11 +15,11 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
-from skyextract.datamodel.psfshape import core_shape
 from skyextract.datamodel.unfollowed import Unfollowed
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.stages.starselection.locus import BRIGHT, departures, departures_from, field_of
+from skyextract.stages.starselection.modelsizes import ModelSizes
 from skyextract.stages.starselection.patches import alike_among_neighbours
 from skyextract.stages.starselection.rectangles import Edges, rectangles, rectangles_and_strips
 from skyextract.stages.starselection.together import FEW, of_that_size, part_of_few
@@ -32,9 +32,6 @@ OTHER = 0.01
 
 SURE = 5.0
 """The same in units of the error of a median."""
-
-REACH = 1.5
-"""FWHM to which the PSF's sizes are measured."""
 
 FOCUS = "have a focus or seeing of their own"
 
@@ -50,6 +47,8 @@ ALIKE = 0.02
 GALAXY, HALO, BRIGHTER = 0.3, 8.0, 3.0
 """Log10 by which a galaxy is wider than stars, at least, and its FWHM within which its light
 widens sources whose S/N is so many times smaller."""
+MOST_PAIRS = 1_000_000
+"""Of galaxies and sources that are looked at at once."""
 
 MIN_OTHERS, FOLLOWED, OFF = 4, 0.25, 2.0
 """Stars that were left out, at least, what a parabola over the field may leave of the scatter of
@@ -115,51 +114,52 @@ def doubt_of_parts(
     """
     if sizes is None:
         return "", None
+    model = ModelSizes(psf, shape)
     every = sizes.take(sizes.is_round)
     sizes = sizes.take(sizes.is_star | (sizes.error <= CLEAR) | ~sizes.is_round)
     of_round = sizes.take(sizes.is_round & ~_within_galaxies(sizes))
     every = every.take(~_within_galaxies(every))
-    part = _part_unlike(of_round, psf, shape)
+    part = _part_unlike(of_round, model, shape)
     if part is not None:
-        return _told(part, FOCUS, shape), _of_focus(part, every, psf, shape)
-    message = _told_of_patches(_alike_in_patches(of_round, psf, shape))
-    message = message or _told_of_left_out(of_round, psf, shape)
+        return _told(part, FOCUS, shape), _of_focus(part, every, model)
+    message = _told_of_patches(_alike_in_patches(of_round, model, shape))
+    message = message or _told_of_left_out(of_round, model, shape)
     if message:
         return message, None
-    part = _part_of_few(every, psf, shape)
+    part = _part_of_few(every, model, shape)
     if part is not None:
-        return _told(part, FOCUS, shape), _of_focus(part, every, psf, shape)
-    part = None if sizes.is_round.all() else _part_of_one_direction(sizes, psf, shape)
+        return _told(part, FOCUS, shape), _of_focus(part, every, model)
+    part = None if sizes.is_round.all() else _part_of_one_direction(sizes, model, shape)
     if part is None:
         return "", None
     is_trail = np.isin(np.arange(sizes.x.size), part.rows)
     return _told(part, "have trailed stars", shape), Unfollowed(sizes.x, sizes.y, is_trail)
 
 
-def _of_focus(part: _Part, sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> Unfollowed:
+def _of_focus(part: _Part, sizes: Sizes, model: ModelSizes) -> Unfollowed:
     """Return all that is of another focus or seeing, wherever it is."""
-    away = _from_psf(sizes, psf, shape)
+    away = _from_psf(sizes, model)
     is_unlike = of_that_size(away, part.departure, sizes.x, sizes.y)
     return Unfollowed(sizes.x, sizes.y, is_unlike & ~sizes.is_star)
 
 
-def _from_psf(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> F8:
+def _from_psf(sizes: Sizes, model: ModelSizes) -> F8:
     """Return log10 of the sizes less those of the PSF there, 0 for most of the PSF stars."""
-    away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
+    away = sizes.size - model.at(sizes.x, sizes.y)
     return away - median(away[sizes.is_star])
 
 
-def _part_of_few(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _Part | None:
+def _part_of_few(sizes: Sizes, model: ModelSizes, shape: tuple[int, int]) -> _Part | None:
     """Return the part whose few stars are alike and have another size; None if there is none."""
     if np.count_nonzero(~sizes.is_star) < FEW or not sizes.is_star.any():
         return None
     u, v = field_of(sizes.x, sizes.y, shape)
-    away = _from_psf(sizes, psf, shape)
+    away = _from_psf(sizes, model)
     found = part_of_few(away, sizes.error, sizes.is_star, u, v)
     return found and _Part(*found[:2], median(away[found[2]]), math.inf, found[2])
 
 
-def _part_unlike(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _Part | None:
+def _part_unlike(sizes: Sizes, model: ModelSizes, shape: tuple[int, int]) -> _Part | None:
     """Return the part of the frame that departs most clearly; None if none does."""
     if sizes.x.size < MIN_STARS:
         return None
@@ -167,7 +167,7 @@ def _part_unlike(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _Part | None
     # A surface through the sizes of the stars takes no time; the PSF is looked at if it must be.
     if _worst(_from_surface(sizes, u, v), sizes.error, u, v) is None:
         return None
-    away = _from_psf(sizes, psf, shape)
+    away = _from_psf(sizes, model)
     return _worst(away, sizes.error, u, v)
 
 
@@ -183,19 +183,19 @@ def _told_of_patches(alike: float) -> str:
     return message
 
 
-def _alike_in_patches(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> float:
+def _alike_in_patches(sizes: Sizes, model: ModelSizes, shape: tuple[int, int]) -> float:
     """Return by how much log10 sizes differ from the PSF in patches, rms; 0 if they do not."""
     u, v = field_of(sizes.x, sizes.y, shape)
     if sizes.x.size < MIN_STARS or not (
         alike_among_neighbours(_from_surface(sizes, u, v), sizes.x, sizes.y) > OTHER
     ):
         return 0.0
-    away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
+    away = sizes.size - model.at(sizes.x, sizes.y)
     alike = alike_among_neighbours(away, sizes.x, sizes.y)
     return alike if alike > OTHER else 0.0
 
 
-def _told_of_left_out(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> str:
+def _told_of_left_out(sizes: Sizes, model: ModelSizes, shape: tuple[int, int]) -> str:
     """Tell that sizes vary smoothly over the frame by more than that of the PSF; else empty.
 
     A parabola goes through the sizes of stars, those that were left out as too wide or narrow,
@@ -205,8 +205,8 @@ def _told_of_left_out(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> str:
     n_terms = TERMS[-1]
     if n < MIN_STARS + n_terms or np.count_nonzero(others) < MIN_OTHERS:
         return ""
-    away = _from_psf(sizes, psf, shape)
-    off = float(np.median(away[others]))
+    away = _from_psf(sizes, model)
+    off = median(away[others])
     u, v = field_of(sizes.x, sizes.y, shape)
     terms = np.stack([np.ones(n), u, v, u * u, u * v, v * v], axis=1)
     rest = departures_from(terms, sizes.size, sizes.error, np.ones(n, np.bool_))
@@ -223,12 +223,13 @@ def _told_of_left_out(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> str:
 
 def _within_galaxies(sizes: Sizes) -> Bools:
     """Tell which sources are upon the light of a bright galaxy: its slope makes them wider."""
-    typical = np.median(sizes.size[sizes.is_star]) if sizes.is_star.any() else np.inf
+    typical = median(sizes.size[sizes.is_star]) if sizes.is_star.any() else np.inf
     within = np.zeros(sizes.x.size, dtype=np.bool_)
-    for galaxy in np.flatnonzero(sizes.size > typical + GALAXY):
-        distance = np.hypot(sizes.x - sizes.x[galaxy], sizes.y - sizes.y[galaxy])
-        near = distance < HALO * 10.0 ** sizes.size[galaxy]
-        within |= near & (sizes.error > BRIGHTER * sizes.error[galaxy])
+    galaxies = np.flatnonzero(sizes.size > typical + GALAXY)
+    for some in np.array_split(galaxies, -(-galaxies.size * within.size // MOST_PAIRS) or 1):
+        x, y, size, error = (v[some, None] for v in (sizes.x, sizes.y, sizes.size, sizes.error))
+        near = (sizes.x - x) ** 2 + (sizes.y - y) ** 2 < (HALO * 10.0**size) ** 2
+        within |= (near & (sizes.error > BRIGHTER * error)).any(axis=0)
     return within
 
 
@@ -266,54 +267,6 @@ def _from_surface(sizes: Sizes, u: F8, v: F8) -> F8:
     return best
 
 
-def model_sizes(psf: Psf, x: F8, y: F8, shape: tuple[int, int]) -> F8:
-    """Return log10 of the sizes of a PSF at some places in the frame, but for a constant.
-
-    They vary as smoothly as the PSF: a polynomial through those at Chebyshev's nodes, of twice the
-    degree of the PSF along both axes, is right to 1e-4.
-
-    Parameters
-    ----------
-    psf : Psf
-    x, y : (n,) float64
-        0-based pixels.
-    shape : (int, int)
-        Of the image.
-    """
-    n = 2 * psf.degree + 1
-    if x.size <= n * n:
-        return _sizes_at(psf, x, y)
-    nodes = np.cos((np.arange(n) + 0.5) * np.pi / n)
-    node_x, node_y = (0.5 * (size - 1) * (1.0 + nodes) for size in shape[::-1])
-    sizes = _sizes_at(psf, np.tile(node_x, n), np.repeat(node_y, n)).reshape(n, n)
-    along, across = (
-        _lagrange(2.0 * at / max(size - 1, 1) - 1.0, nodes)
-        for at, size in ((x, shape[1]), (y, shape[0]))
-    )
-    out: F8 = np.einsum("ki,kj,ij->k", across, along, sizes)
-    return out
-
-
-def _lagrange(at: F8, nodes: F8) -> F8:
-    """Return the weights (n, n_nodes) of the values at nodes in the polynomial through them."""
-    weights = np.ones((at.size, nodes.size))
-    for k, node in enumerate(nodes):
-        for other in np.delete(nodes, k):
-            weights[:, k] *= (at - other) / (node - other)
-    return weights
-
-
-def _sizes_at(psf: Psf, x: F8, y: F8) -> F8:
-    """Return log10 of the sizes of the PSF at some places, but for a constant."""
-    side = 2 * min(psf.radius, math.ceil(REACH * psf.fwhm)) + 1
-    nothing = np.zeros(x.size)
-    out = np.empty(x.size)
-    for k, stamp in enumerate(psf.stamps(x, y, nothing, nothing, side)):
-        _, _, xx, yy, xy = core_shape(stamp.astype(np.float64))
-        out[k] = 0.25 * math.log10(xx * yy - xy * xy)
-    return out
-
-
 @record
 class _Part:
     """The part of each axis that a rectangle is, from 0 to 1, and how sizes depart there."""
@@ -335,7 +288,7 @@ def _worst(away: F8, error: F8, u: F8, v: F8) -> _Part | None:
     return worst
 
 
-def _part_of_one_direction(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _Part | None:
+def _part_of_one_direction(sizes: Sizes, model: ModelSizes, shape: tuple[int, int]) -> _Part | None:
     """Return the part most of whose sources are elongated in one direction; None if none is.
 
     Galaxies have no direction, and trails that become longer from row to row are of no one size.
@@ -353,7 +306,7 @@ def _part_of_one_direction(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _P
     if best is None:
         return None
     across, along, rows = best
-    away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
+    away = sizes.size - model.at(sizes.x, sizes.y)
     return _Part(across, along, median(away[rows]) - median(away[sizes.is_star]), -least[0], rows)
 
 
