@@ -105,9 +105,13 @@ def _mirrored_width(image: F4, without: Bools) -> int:
     rows = slice(ny // (2 * N_SAMPLED), None, ny // N_SAMPLED)
     sample, bad = image[rows, : most + 2], without[rows, : most + 2]
     for gap in (1, 2):  # the border's own line stands there twice, or once
-        same = (sample[:, gap:] == sample[:, :-gap]) | bad[:, gap:] | bad[:, :-gap]
-        same[:, : MIN_WIDTH - 1] = False
-        for last in np.flatnonzero(same.all(axis=0)).tolist():
+        same = np.arange(MIN_WIDTH - 1, sample.shape[1] - gap)
+        for row, hole in zip(sample, bad, strict=True):  # of most images one leaves nothing
+            before, after = row[same], row[same + gap]
+            same = same[(before == after) | hole[same] | hole[same + gap]]
+            if not same.size:
+                break
+        for last in map(int, same):
             width = last + 1
             border, within = slice(last, None, -1), slice(last + gap, last + gap + width)
             known = ~(without[:, border] | without[:, within])

@@ -99,10 +99,14 @@ class Solver:
         self.stamps = np.empty((n, size, size), dtype=np.float32)
         self.noise = np.empty((n, size, size), dtype=np.float32)
         peaks = sample.peaks if sample.neighbours is None else sample.peaks[:, :0].copy()
-        cut_stamps(
-            data, variance, sample.x, sample.y, sample.height, Peaks(*peaks),
-            sample.fwhm, self.stamps, self.noise,
-        )  # fmt: skip
+
+        def cut(part: slice) -> None:
+            cut_stamps(
+                data, variance, sample.x[part], sample.y[part], sample.height[part], Peaks(*peaks),
+                sample.fwhm, self.stamps[part], self.noise[part],
+            )  # fmt: skip
+
+        run.map(cut, self.parts)
         if sample.neighbours is not None:
             light = sample.neighbours.light_beside(sample.x, sample.y, sample.height, half)
             self.stamps -= light
