@@ -25,6 +25,7 @@ C16 = NDArray[np.complex128]
 Bools = NDArray[np.bool_]
 AnyArray = NDArray[Any]
 _Plane = TypeVar("_Plane", F4, U1)
+_Number = TypeVar("_Number", bound=np.generic)
 
 _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _FEW_BYTES = 1 << 22
@@ -191,7 +192,7 @@ def each_of(number: I8) -> tuple[I8, I8]:
     return of, np.arange(of.size) - np.repeat(np.cumsum(number) - number, number)
 
 
-def distinct(values: I8) -> I8:
+def distinct(values: NDArray[_Number]) -> NDArray[_Number]:
     """Return each value once, in ascending order.
 
     That of `numpy.unique`, which imports `numpy.ma` when it is called first.

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.arrays import F8, I8, Bools, distinct
 from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
@@ -138,7 +138,7 @@ def spread_of_medians(values: F8, errors: F8, part: I8) -> Spread:
         parts has more.
     part : (n,) int64
     """
-    names = [int(name) for name in np.unique(part)]
+    names = [int(name) for name in distinct(part)]
     parts = [np.flatnonzero(part == name) for name in names]
     extra = robust_sigma(values) if len(values) else 0.0
     for _ in range(_ROUNDS):

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.arrays import F4, distinct
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.psf import Psf, default_psf_warning
 from skyextract.record import record
@@ -140,7 +138,7 @@ def repaired_image(exposure: Exposure, sky: StarSky, repairs: Repairs, run: Run)
     """Return the image with its repaired pixels; itself if there are none."""
     if not repairs.pixel.size:
         return exposure.image
-    rows = np.unique(repairs.pixel // exposure.shape[1])
+    rows = distinct(repairs.pixel // exposure.shape[1])
     background = background_rows(sky.background, rows, run)
     return repairs.image(exposure.image, background, sky.planes, run)
 

@@ -198,13 +198,14 @@ def _of_catalogue(
         from skyextract.stages.crowded.knots import knots_beneath
 
         place = hidden.x, hidden.y, hidden.psf.fwhm, hidden.plane.background.shape
-        lost = np.setdiff1d(insignificant(sources, *place), hidden.extended)
+        lost = insignificant(sources, *place)
+        lost = lost[~np.isin(lost, hidden.extended)]
         detections = found.detections
         pieces, wholes = of_structure(sources, detections.id_parent, detections.dflux, *place)
         knots = [knots_beneath(sources)] if hidden.sky is not None else []
         faded = distinct(np.concatenate([hidden.faded, lost, pieces, *knots]))
         flags = sources["FLAGS_SKY"].copy()
-        flags[np.union1d(wholes, hidden.extended)] |= np.int16(FlagsSky.NO_POINT)
+        flags[distinct(np.concatenate([wholes, hidden.extended]))] |= np.int16(FlagsSky.NO_POINT)
         sources = sources.with_columns(FLAGS_SKY=flags)
     rows = selected_rows(sources, config.assoc.assocselec_type, faded)
     # In a crowd nearly all share one, and what fits tell of them is what counts.

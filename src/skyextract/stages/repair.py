@@ -13,8 +13,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, copied, places_set, unmarked, whole
+from skyextract.datamodel.arrays import (
+    F4,
+    F8,
+    I8,
+    U1,
+    U2,
+    copied,
+    distinct,
+    places_set,
+    unmarked,
+    whole,
+)
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.repair import cosmics as kernels
 from skyextract.kernels.repair import interpolate
@@ -288,7 +300,7 @@ def least_inverse_gain(background: F4, variance: F4) -> float:
     level = background[:: step[0], :: step[1]]
     noise2 = variance[:: step[0], :: step[1]]
     good = (noise2 < NO_INFORMATION) & (level > 0.0)
-    return float(np.median(noise2[good] / level[good])) if good.any() else 0.0
+    return median(noise2[good] / level[good]) if good.any() else 0.0
 
 
 def _rows_and_columns(pixel: I8, planes: RepairPlanes) -> tuple[I8, I8]:
@@ -329,7 +341,7 @@ def _find(
         kernels.cap_by_pairs(planes.data, planes.variance, planes.state, kernels.DIRECTIONS, y, x)
         new = np.empty((len(fill), len(around)), dtype=np.uint8)
         kernels.grow(charge[rows].astype(np.float64), *growth, y, x, new)
-        fresh = np.unique((fill[:, None] + around)[new.view(np.bool_)])
+        fresh = distinct((fill[:, None] + around)[new.view(np.bool_)])
         if not len(fresh):
             break
         state[fresh] |= np.uint8(kernels.COSMIC)

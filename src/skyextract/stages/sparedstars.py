@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.arrays import distinct
+
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, I8, Bools
     from skyextract.stages.repair import RepairPlanes
@@ -114,4 +116,4 @@ def _near(place: I8, others: I8, reach: int, shape: tuple[int, int]) -> Bools:
 def _n_cells(place: I8, nx: int) -> int:
     """Return in how many cells of the frame places are."""
     y, x = np.divmod(place, nx)
-    return int(np.unique(y // CELL * nx + x // CELL).size)
+    return int(distinct(y // CELL * nx + x // CELL).size)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
-from skyextract.datamodel.noise import median, robust_sigma
+from skyextract.datamodel.noise import median, quantiles, robust_sigma
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.record import record
 
@@ -22,7 +22,7 @@ MIN_OFFSET = 0.1
 """... and from so many pixels between bright and faint stars."""
 _FAR = 4.0
 """Stars that are off by more sigma do not count."""
-_ENDS = (10.0, 90.0)
+_ENDS = (0.1, 0.9)
 """Percentiles of the magnitudes that are called bright and faint."""
 
 
@@ -121,8 +121,6 @@ def find_trend(
         left = (off - found.T @ design) / errors
         scatter = max(1.0, *(robust_sigma(axis[good]) for axis in left))
         slopes, error = found[1], scatter * math.sqrt(float(inverse[1, 1]))
-    bright, faint = np.percentile(mag[known][good], _ENDS)
+    bright, faint = quantiles(mag[known][good], _ENDS)
     brightest = own[known][good & (mag[known] <= bright)]
-    return Brightness(
-        float(slopes[0]), float(slopes[1]), error, float(faint - bright), median(brightest)
-    )
+    return Brightness(float(slopes[0]), float(slopes[1]), error, faint - bright, median(brightest))

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.noise import quantiles
 from skyextract.record import record
 from skyextract.sky.plate import gnomonic
 from skyextract.stages.astrometry.solution import Solution
@@ -71,10 +72,10 @@ def find_outside(
     mag = region.mag
     if not sources.ordered or not np.isfinite(mag[paired]).sum() >= MIN_ALONE:
         return Outside()
-    limit = float(np.quantile(mag[paired & np.isfinite(mag)], FAINT))
+    limit = quantiles(mag[paired & np.isfinite(mag)], [FAINT])[0]
     bright = on_frame & (mag <= limit)
     # Sources stand in order of brightness.
-    last = int(np.quantile(np.flatnonzero(has_star), FAINT))
+    last = int(quantiles(np.flatnonzero(has_star), [FAINT])[0])
     own = np.arange(len(sources.x)) <= last
     x0, y0 = float(np.mean(x[paired])), float(np.mean(y[paired]))
     found = []

@@ -13,7 +13,8 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.arrays import F8, Bools, distinct
+from skyextract.datamodel.noise import median
 from skyextract.record import record
 from skyextract.sky.plate import monomials
 
@@ -120,8 +121,8 @@ def find_seam(
     off = np.hypot(residuals[0][rows], residuals[1][rows])
     unit = 0.5 * max(shape)
     u, v = (x - 0.5 * shape[1]) / unit, (y - 0.5 * shape[0]) / unit
-    spread = np.hypot(errors, float(np.median(off)) / MEDIAN_DISTANCE)
-    doubtful = spread.min() > DOUBTFUL * float(np.median(errors))
+    spread = np.hypot(errors, median(off) / MEDIAN_DISTANCE)
+    doubtful = spread.min() > DOUBTFUL * median(errors)
     if not doubtful and (off > LIMIT * spread).sum() < MIN_APART:
         return Seam()
     places = _places(x, y)
@@ -166,7 +167,7 @@ def _places(x: F8, y: F8) -> list[tuple[str, float]]:
     for axis, values in (("column", x), ("row", y)):
         ordered = np.sort(values)
         n = len(ordered)
-        cuts = np.unique(np.linspace(MIN_SIDE, n - MIN_SIDE, PLACES).astype(int))
+        cuts = distinct(np.linspace(MIN_SIDE, n - MIN_SIDE, PLACES).astype(int))
         found += [(axis, 0.5 * float(ordered[k - 1] + ordered[k])) for k in cuts]
     return found
 

@@ -11,6 +11,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.flags import Flags
 from skyextract.datamodel.matches import match_radius
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.refcatalog import RefCatalog, reference_variance
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
@@ -207,7 +208,7 @@ def with_all_matches(
     scale = fit.plate.pixel_scale
     own, other = (rows[solution.in_fit] for rows in (solution.first, solution.second))
     known = np.sqrt(sources.variance[own] * scale**2 + reference_variance(solution.region, other))
-    if not fit.floor > max(BROAD * float(np.median(known)), BROAD_PIXELS * scale):
+    if not fit.floor > max(BROAD * median(known), BROAD_PIXELS * scale):
         return solution
     found = None
     for _ in range(_RECENTRED):

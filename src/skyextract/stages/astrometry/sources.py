@@ -6,6 +6,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.positions import positions
 from skyextract.record import record
 
@@ -74,9 +75,9 @@ def read_sources(catalog: Catalog) -> Sources:
         variance = 0.5 * (xx + yy)
     elif a is not None and b is not None:
         variance = 0.5 * (a * a + b * b)
-    variance = np.where(np.isfinite(variance) & (variance > 0.0), variance, np.nan)
-    typical = np.nanmedian(variance) if np.any(np.isfinite(variance)) else 0.0
-    variance = np.where(np.isfinite(variance), variance, typical)
+    known = np.isfinite(variance) & (variance > 0.0)
+    typical = median(variance[known]) if known.any() else 0.0
+    variance = np.where(known, variance, typical)
     named = next((name for name in FLUX_NAMES if f"FLUX_{name}" in catalog), "")
     flux, error = _column(catalog, f"FLUX_{named}"), _column(catalog, f"FLUXERR_{named}")
     if flux is None:

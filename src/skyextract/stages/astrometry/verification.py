@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
+from skyextract.datamodel.noise import median
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
 from skyextract.sky.angles import ARCSEC
@@ -176,7 +177,7 @@ def _matched_again(px: F8, py: F8, rx: F8, ry: F8, radius: float) -> tuple[float
     rows, _, distance = mutual_nearest(px, py, rx, ry, radius)
     if len(rows) < MIN_AGAIN:
         return 0.0, 0.0
-    within = min(max(WIDER * float(np.median(distance)), RADIUS_FRACTIONS[-1] * radius), radius)
+    within = min(max(WIDER * median(distance), RADIUS_FRACTIONS[-1] * radius), radius)
     rows = rows[:: max(1, -(-len(rows) // MOST_COMPARED))]
     first, second = np.triu_indices(len(rows), 1)
     dx, dy = px[rows][second] - px[rows][first], py[rows][second] - py[rows][first]

@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
-from skyextract.datamodel.noise import median, quantile_of_sorted
+from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools, distinct
+from skyextract.datamodel.noise import median, medians, quantile_of_sorted
 from skyextract.kernels.background.skewness import block_moments
 from skyextract.run import Run
 
@@ -153,7 +153,7 @@ def row_step(image: F4, good: Good) -> float:
         if not step > 0.0:
             return 0.0
         # Rates of photons over an exposure map have values as near to each other as chance will.
-        steps = np.diff(np.unique(values)).astype(np.float64) / step
+        steps = np.diff(distinct(values)).astype(np.float64) / step
         return step if np.mean(np.abs(steps - np.rint(steps)) < WHOLE) > 0.5 else 0.0
 
     rows = [(2 * k + 1) * image.shape[0] // (2 * _ROWS) for k in range(_ROWS)]
@@ -248,7 +248,7 @@ def skewness_in_blocks(
     moments = [of_block for of_band in found for of_block in of_band if of_block is not None]
     if not moments:
         return 0.0, 0.0, 0.0
-    skewness, shared, correlation = (float(v) for v in np.median(moments, axis=0))
+    skewness, shared, correlation = medians(np.array(moments).T).tolist()
     return skewness, shared, correlation
 
 
@@ -268,7 +268,7 @@ def _third_moments(
 def _spread(size: int, side: int, n: int) -> list[slice]:
     length = min(side, size)
     first = np.linspace(0, size - length, n).astype(int)
-    return [slice(int(i), int(i) + length) for i in np.unique(first)]
+    return [slice(int(i), int(i) + length) for i in distinct(first)]
 
 
 def clipped_moments(values: F8, step: float) -> tuple[float, float, float]:
@@ -324,7 +324,7 @@ def coarse_meshes(
             if values.size and values.size >= MIN_GOOD * good[part].size:
                 level[j, i], rms[j, i], skewness[j, i] = clipped_moments(values, step)
     known = np.isfinite(skewness)
-    typical = float(np.median(skewness[known])) if known.any() else 0.0
+    typical = median(skewness[known]) if known.any() else 0.0
     least, unseen = MIN_RMS * step, step / math.sqrt(12.0)
     rate = float(np.mean(level[known])) if photons and known.any() else 0.0
     if rate > 0.0:  # meshes may be without any

@@ -12,7 +12,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header, header_number, header_text
 from skyextract.datamodel.instruments import PixelUnit, is_flux_density
-from skyextract.datamodel.noise import MAX_SAMPLE, robust_sigma, sparse
+from skyextract.datamodel.noise import MAX_SAMPLE, median, robust_sigma, sparse
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.stages.background.coarse import sample_good, value_step
@@ -75,7 +75,7 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
             if counted is not exposure:
                 return counted
     if noise >= MIN_ELECTRONS:
-        return _with_gain_of_sky(exposure, float(np.median(sample)), run)
+        return _with_gain_of_sky(exposure, median(sample), run)
     finite = sample_good(exposure.image, lambda rows: np.isfinite(exposure.image[rows]), run)
     if exposure.detector.gain * value_step(finite) > 0.5:
         return exposure
@@ -91,7 +91,7 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
 def _instead(exposure: Exposure, sample: F8) -> tuple[float, str]:
     """Return the gain of level and noise of the sky, 0 if they tell none, and that in words."""
     # Read noise of the camera is not that of pixels that were scaled.
-    gain = _gain_of_sky(*_sky_and_variance(exposure, float(np.median(sample))), 0.0)
+    gain = _gain_of_sky(*_sky_and_variance(exposure, median(sample)), 0.0)
     if not gain:
         return gain, "it is not used"
     return gain, f"level and noise of the sky are those of {gain:.3g} e- per unit, which is used"
@@ -127,7 +127,7 @@ def _with_gain_of_counting(exposure: Exposure, run: Run) -> Exposure:
     good = (exposure.mask[rows] == 0) & np.isfinite(counts)
     if np.count_nonzero(good) < MIN_PAIRS:
         return exposure
-    middle = float(np.median(counts[good]))
+    middle = median(counts[good])
     good &= np.abs(counts - middle) < FAR * math.sqrt(max(middle, 1.0))
     both = good[:, 1:] & good[:, :-1]
     steps, level = np.diff(counts, axis=1)[both], float(counts[good].mean())
@@ -165,7 +165,7 @@ def _with_gain_of_electrons(exposure: Exposure, sample: F8, _noise: float, run: 
         return exposure
     if header_number(card) != detector.gain:
         return exposure
-    level, noise = float(np.median(sample)) - detector.pedestal, robust_sigma(sample)
+    level, noise = median(sample) - detector.pedestal, robust_sigma(sample)
 
     def contradiction(gain: float) -> float:
         return abs(math.log(gain * noise**2 / (level + detector.read_noise**2 / gain)))
@@ -187,7 +187,7 @@ def _with_gain_of_flux(exposure: Exposure, sample: F8, noise: float, run: Run) -
     header, gain = exposure.header or Header(), exposure.detector.gain
     if not is_flux_density(header) or header_number(header.get("GAIN")) != gain:
         return exposure
-    level, variance = _sky_and_variance(exposure, float(np.median(sample)))
+    level, variance = _sky_and_variance(exposure, median(sample))
     photons = level / gain if level > MIN_LEVEL * math.sqrt(variance) else 0.0
     if noise >= MIN_ELECTRONS_OF_RATES and photons <= MAX_NOISE_RATIO * variance:
         return exposure
@@ -287,13 +287,13 @@ def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
     if not good.any():
         return exposure
     image, variance = exposure.image[part][good].astype(float), variance[good].astype(float)
-    noise = float(np.median(variance))
-    signal = image - float(np.median(image))
+    noise = median(variance)
+    signal = image - median(image)
     bright = signal > MIN_SIGNAL * math.sqrt(noise)
     if np.count_nonzero(bright) < MIN_PIXELS:
         return exposure
     slopes = (variance[bright] - noise) / signal[bright]
-    slope = float(np.median(slopes))
+    slope = median(slopes)
     if not (slope > 0.0 and robust_sigma(slopes) < MAX_SPREAD * slope):
         return exposure
     run.tell(f"GAIN, which nothing gives, is {1.0 / slope:.4g} e- per image unit by the variances")

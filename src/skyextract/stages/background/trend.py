@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.kernels.background.mesh import BAD
 from skyextract.record import record
 
@@ -82,7 +82,7 @@ def steep_trend(level: F4, rms: F4) -> Trend | None:
         weight = 1.0 / (1.0 + (off / limit) ** 2) if limit > 0.0 else weight
     trend: F8 = terms @ solved
     slopes = [np.mean(np.diff(trend, axis=axis) ** 2) for axis in (0, 1) if level.shape[axis] > 1]
-    if math.sqrt(sum(slopes) / 12.0) < STEEP * float(np.median(rms[known])):
+    if math.sqrt(sum(slopes) / 12.0) < STEEP * median(rms[known]):
         return None
     if robust_sigma(off) > SMOOTH * float(np.std(trend[known])):
         return None
@@ -91,7 +91,7 @@ def steep_trend(level: F4, rms: F4) -> Trend | None:
         for c, (j, i) in zip(solved, _powers(*level.shape), strict=True)
         if 2 in {j, i}
     ]
-    bend = max(bends, default=0.0) / max(float(np.median(rms[known])), 1e-30)
+    bend = max(bends, default=0.0) / max(median(rms[known]), 1e-30)
     return Trend(trend.astype(np.float32), solved.astype(np.float64), bend)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.noise import median
 from skyextract.kernels.detection.cover import count_in_cells
 from skyextract.record import record
 
@@ -134,7 +135,7 @@ def crowded_patches(found: Detections, fwhm: float) -> list[Bools]:
     if found.pixel.size * np.prod(_number(found, fwhm)) < DENSE * found.segmentation.size:
         return []  # not one cell
     cells = Cells.of(found, fwhm)
-    seed, member = (factor * float(np.median(cells.near)) for factor in USUAL)
+    seed, member = (factor * median(cells.near) for factor in USUAL)
     seeds = cells.dense & (cells.near > seed)
     return _patches(seeds, seeds | (cells.near > max(BESIDE, member)))
 

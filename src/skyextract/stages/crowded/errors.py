@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.datamodel.noise import median
+from skyextract.datamodel.noise import median, quantiles
 from skyextract.stages.crowded.hidden import MIN_SEPARATION
 from skyextract.stages.crowded.rest import WIDE_RADIUS, mean_square, nearest_pixel
 from skyextract.stages.detection.matched import filter_matched
@@ -149,7 +149,7 @@ def of_structure(
     """
     flux, error = sources["FLUX_PSF"], sources["FLUXERR_PSF"]
     known = np.isfinite(error)
-    usual = float(np.percentile(error[known], 25.0)) if known.any() else 0.0
+    usual = quantiles(error[known], [0.25])[0] if known.any() else 0.0
     lost = flux < STRUCTURE_SNR * error
     if not lost.any() or _is_crowd(flux.size, fwhm, shape):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

@@ -214,7 +214,7 @@ def detect(
         if wide > 1.0:
             plane *= np.float32(1.0 / wide)
             scale = scale * np.float32(wide)
-            full_scale = np.maximum(full_scale, np.float32(np.median(scale)))
+            full_scale = np.maximum(full_scale, np.float32(median(scale)))
     lines = None
     if config.noise_type == "MEASURED" and claimed is not None:
         lines = noisy_lines(plane, claimed, unit, 1.0 / psf.square, run)
@@ -262,7 +262,7 @@ def _psf_deblending(
     sigma: float, variance: F4 | Edges | None, bad: U1 | None, gain: float, mask: U2 | None,
 ) -> PsfDeblending:  # fmt: skip
     """Return what deblending and cleaning take where the PSF is the filter."""
-    mean_scale = float(np.median(scale))
+    mean_scale = median(scale)
     # Without a gain the noise of bright light, which has peaks, is not known.
     has_halos = config.deblend_mincont < 1.0 and mean_scale < STRUCTURED and gain > 0.0
     taps, narrow_area = narrow_taps(psf)

@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, AnyArray
+from skyextract.datamodel.noise import median
 from skyextract.kernels.detection.quantiles import cell_quantiles
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.run import Run
@@ -114,9 +115,9 @@ def measure_scale(
     known = np.isfinite(scale) & (scale > 0.0)
     if not known.any():
         return np.full((1, 1), np.nan, np.float32)
-    mean = float(np.median(scale[known]))
-    spread = MAD_TO_SIGMA * float(np.median(np.abs(scale[known] / mean - 1.0)))
-    if known.sum() < 4 or spread < LOCAL * float(np.median(error[known])):
+    mean = median(scale[known])
+    spread = MAD_TO_SIGMA * median(np.abs(scale[known] / mean - 1.0))
+    if known.sum() < 4 or spread < LOCAL * median(error[known]):
         return np.full((1, 1), mean if abs(mean - 1.0) > TOLERANCE else 1.0, np.float32)
     return _smooth(np.where(known, scale, np.nan)).astype(np.float32)
 

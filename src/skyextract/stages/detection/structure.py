@@ -133,7 +133,7 @@ def sky_structure(
         left_of_stars = sigma**2 / (variance + sigma**2)
         rest, after = filtered, scale
         for _ in range(ROUNDS):
-            sky = free & (np.abs(rest) < CLIP * unit * float(np.median(after)))
+            sky = free & (np.abs(rest) < CLIP * unit * median(after))
             around = mean_around(filtered, sky, cell, sigma)
             rest = without_structure(filtered, around, run)
             after = noise_scale(rest)
@@ -147,7 +147,7 @@ def sky_structure(
         return None
     for width in WIDTHS[1:]:
         other = tried(width)
-        if np.median(other[1][raised]) < np.median(ratio[raised]):
+        if median(other[1][raised]) < median(ratio[raised]):
             around, ratio, left = other
     found = (raised & (ratio < 1.0 - MIN_GAIN)).reshape(n_y, n_x)
     if not found.any():
@@ -156,7 +156,7 @@ def sky_structure(
     rest = without_structure(filtered, around, run)
     # In independent noise no filter makes stars more significant than the PSF does.
     after = np.maximum(noise_scale(rest), np.float32(left))
-    clip = CLIP * float(np.median(after))
+    clip = CLIP * median(after)
     after = local_scale(rest / np.float32(unit), free, after, fwhm, clip=clip)
     best = pixel_noise and best_means(
         filtered, rest, after, left, scale, psf, unit, pixel_noise,
@@ -189,7 +189,7 @@ def _uneven_sky(
     """
     variance = 2.0 * filter_area / (4.0 * math.pi)  # of a filtered star
     fwhm = 2.3548 * math.sqrt(variance / 2.0)
-    limit = unit * float(np.median(scale))
+    limit = unit * median(scale)
     share, middle = share_uneven(filtered, claimed, limit, fwhm, run)
     if share < MIN_HIGH:
         return None
@@ -232,7 +232,7 @@ def share_uneven(
     known = number > BLOCK**2 / 2
     if not known.any():
         return 0.0, 0.0
-    middle = float(np.median(total[known] / number[known]))
+    middle = median(total[known] / number[known])
     total = total - middle * number
     side = np.where(known & (np.abs(total) > HIGH * sigma * number), np.sign(total), 0.0)
     # Noise that rows or columns share has pairs along them alone.

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools, distinct
+from skyextract.datamodel.noise import median
 from skyextract.kernels.detection.lines import pairs_along
 from skyextract.record import record
 from skyextract.stages.chance import log_as_many
@@ -122,7 +123,7 @@ def _lines_alone(x: F8, y: F8, a: F8, b: F8, theta: F8) -> list[Bools]:
     long = np.flatnonzero((math.sqrt(12.0) * a > MIN_LENGTH) & (a > THIN * b))
     if not 0 < long.size <= MOST_LONG * x.size:
         return []
-    long = long[b[long] < WIDE * np.median(b)]
+    long = long[b[long] < WIDE * median(b)]
     found: list[Bools] = []
     on_any = np.zeros(x.size, np.bool_)
     for i in long[np.argsort(-a[long], kind="stable")]:
@@ -199,13 +200,13 @@ def _judged(x: F8, y: F8, theta: F8, members: I8) -> tuple[float, Bools]:
         if np.count_nonzero(on_line) < MIN_PIECES:
             return 0.0, nothing
         px, py = x[on_line], y[on_line]
-        cx, cy = float(np.median(px)), float(np.median(py))
+        cx, cy = median(px), median(py)
         xx, yy, xy = ((u * v).sum() for u, v in
                       ((px - cx, px - cx), (py - cy, py - cy), (px - cx, py - cy)))  # fmt: skip
         direction = 0.5 * math.atan2(2.0 * xy, xx - yy)
         sin, cos = math.sin(direction), math.cos(direction)
         across = (y - cy) * cos - (x - cx) * sin
-        across -= np.median(across[on_line])
+        across -= median(across[on_line])
         aligned = _turn(np.full(x.size, direction), theta)
         on_line = aligned & (np.abs(across) < reach)
     along = np.sort(((x - cx) * cos + (y - cy) * sin)[on_line])

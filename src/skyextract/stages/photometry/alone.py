@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.flags import Flags, FlagsSky
+from skyextract.datamodel.noise import quantiles
 from skyextract.stages.agreement import are_mixed
 from skyextract.stages.photometry.depth import column
 from skyextract.stages.photometry.stars import CUT_OFF, are_stars
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 SNR = 20.0
 """Of a source that is asked for."""
-WITHIN = 5.0, 80.0
-"""Percentiles of the magnitudes of the stars of the fit, within which the reference is complete."""
+WITHIN = 0.05, 0.8
+"""Quantiles of the magnitudes of the stars of the fit, within which the reference is complete."""
 NOTED = 0.4
 """Share of stars without a counterpart that is told.  The zero point is that of the others, and
 good: references that lack stars anywhere are common."""
@@ -52,7 +53,7 @@ def with_alone(
     with np.errstate(invalid="ignore", divide="ignore"):
         snr = flux / column(catalog, flux_key.replace("FLUX", "FLUXERR", 1))
         of_frame = zero_point - 2.5 * np.log10(flux)
-    bright, faint = np.percentile(mag, WITHIN)
+    bright, faint = quantiles(mag, WITHIN)
     found = (snr > SNR) & (of_frame > bright) & (of_frame < faint)
     for name, bits in (("FLAGS", CUT_OFF | Flags.SATURATED), ("FLAGS_SKY", _NO_STAR)):
         if name in catalog:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.noise import quantiles
 from skyextract.record import record
 from skyextract.stages.doubles import Doubles
 from skyextract.stages.photometry.fluxscale import KRON_LOSS, WEAK_SCALE, FluxScale
@@ -35,8 +36,8 @@ WEAK_PLACE = 0.05
 """Rms of magnitudes over the frame which makes it a FALLBACK."""
 WEAK_TOGETHER = 0.1
 """Median of stars that are off together, mag, which makes it a FALLBACK."""
-NOTED_SCATTER, MANY, SHARPEST = 0.04, 3.0, 30.0
-"""Scatter beyond the errors, mag, and in units of those of so many per cent of the stars, the
+NOTED_SCATTER, MANY, SHARPEST = 0.04, 3.0, 0.3
+"""Scatter beyond the errors, mag, and in units of those of this share of the stars, the
 brightest, that is told."""
 OF_PLACE = ": clouds, flat field, amplifiers?"
 MIN_SHARE = 0.05
@@ -122,17 +123,17 @@ class Evidence:
         """Number of stars that agree on the zero point."""
         return int(np.sum(self.fit.good > 0.5))
 
-    def error_of(self, percent: float) -> float:
-        """Return the error, mag, that so many per cent of these do not exceed."""
+    def error_of(self, share: float) -> float:
+        """Return the error, mag, that this share of these does not exceed."""
         kept = self.fit.good > 0.5
-        return float(np.percentile(self.stars.errors[kept], percent)) if kept.any() else math.inf
+        return quantiles(self.stars.errors[kept], [share])[0] if kept.any() else math.inf
 
     def trends(self) -> dict[str, Trend]:
         """Return how the residuals change with magnitude, and over the frame in x and y."""
         fit, stars = self.fit, self.stars
         weight = fit.good / (stars.errors**2 + fit.intrinsic**2 + 1e-8)
         kept = fit.good > 0.5
-        faint, bright = np.percentile(stars.mag[kept], [90, 10]) if kept.any() else (0.0, 0.0)
+        bright, faint = quantiles(stars.mag[kept], (0.1, 0.9)) if kept.any() else (0.0, 0.0)
         ny, nx = self.shape
         axes = {"mag": (stars.mag, float(faint - bright)), "x": (stars.x, nx), "y": (stars.y, ny)}
         return {
@@ -233,7 +234,7 @@ def _about_other_fluxes(error: float, of_correction: float) -> str:
 
 def _disbelief(evidence: Evidence, trends: Mapping[str, Trend]) -> str:
     """Return why the zero point is not believable; empty if it is."""
-    fit, chance, typical = evidence.fit, evidence.chance_fraction, evidence.error_of(50.0)
+    fit, chance, typical = evidence.fit, evidence.chance_fraction, evidence.error_of(0.5)
     if evidence.n_good < MIN_STARS:
         return f"{evidence.n_good} stars agree on a zero point: too few ({MIN_STARS} needed)"
     if evidence.better_band:

@@ -101,7 +101,7 @@ def _correction_error(exposure: Exposure, kind: str, stars: Stars) -> float:
     if kind in {"FLUX_PSF", "FLUX_APERCOR"} and exposure.aperture_corrections is not None:
         corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
         light = corrections.growth(stars.x, stars.y)[:, 0]
-        relative = float(corrections.errors[0] / np.median(light)) if len(light) else math.nan
+        relative = float(corrections.errors[0] / median(light)) if len(light) else math.nan
         from_stars = math.isfinite(relative)
         # Without a star the PSF model stands in.
         error = MAG_PER_RATIO * abs(relative) if from_stars else MODEL_ERROR
@@ -165,7 +165,7 @@ def _rounding_error(exposure: Exposure, kind: str, flux: F8) -> float:
         pixels = 1.0 / float(np.sum(psf.stamp(0.5 * nx, 0.5 * ny).astype(np.float64) ** 2))
     else:
         pixels = math.pi * (APERTURE * psf.fwhm) ** 2
-    return MAG_PER_RATIO * background.level_error * pixels / float(np.median(flux))
+    return MAG_PER_RATIO * background.level_error * pixels / median(flux)
 
 
 def _alone(catalog: Catalog, flux_key: str, rows: I8, reach: float) -> Bools:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.photocal import field_terms
 from skyextract.errors import StepError
 from skyextract.record import record
@@ -153,7 +154,7 @@ def fit_stars(
     """
     n_dropped = 0
     while True:
-        pivot = float(np.median(stars.color))
+        pivot = median(stars.color)
         y, design = model.target(stars, pivot), model.design(stars)
         if len(y) < MIN_STARS + design.shape[1]:
             raise StepError(f"{len(y)} stars for {1 + design.shape[1]} coefficients: too few")
@@ -179,8 +180,8 @@ def _bright_offset(fit: ZeroPointFit, stars: Stars) -> Bools:
         return drop
     # By the reference: the instrumental magnitude of a saturated star is not its brightness.
     brightest = np.argsort(stars.mag, kind="stable")[:size]
-    offset = float(np.median(fit.residuals[brightest]))
-    noise = np.hypot(np.median(stars.errors[brightest]), fit.intrinsic)
+    offset = median(fit.residuals[brightest])
+    noise = np.hypot(median(stars.errors[brightest]), fit.intrinsic)
     error = 1.25 * max(float(noise), fit.scatter) / math.sqrt(size)
     drop[brightest] = offset < -max(_BRIGHT_OFFSET, _SIGNIFICANT * error)
     return drop

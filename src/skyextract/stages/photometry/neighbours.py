@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F8, distinct
 from skyextract.datamodel.noise import median, robust_sigma
 
 MIN_STARS = 20
@@ -50,7 +50,7 @@ def shared_scatter(values: F8, errors: F8, x: F8, y: F8) -> float:
     near = np.argsort(distance, axis=1, kind="stable")[:, :NEIGHBOURS].ravel()
     star = np.repeat(np.arange(n), NEIGHBOURS)
     # Two stars that are the nearest of each other are one pair.
-    pairs = np.unique(np.minimum(star, near) * n + np.maximum(star, near))
+    pairs = distinct(np.minimum(star, near) * n + np.maximum(star, near))
     first, second = pairs // n, pairs % n
     weight = (total[first] * total[second]) ** -2.0
     products = weight * off[first] * off[second]

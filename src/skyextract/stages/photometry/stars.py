@@ -124,7 +124,7 @@ class _Candidates:
         Of stars at the limit only those are found that noise or a neighbour makes brighter: if the
         measured flux chose them, they would make the zero point too bright.
         """
-        bright = keep & (self.snr >= np.median(self.snr[keep]))
+        bright = keep & (self.snr >= median(self.snr[keep]))
         with np.errstate(invalid="ignore", divide="ignore"):
             y = self.mag + 2.5 * np.log10(self.flux)
             zero_point, _ = shortest_half(y[bright])

@@ -21,7 +21,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import median, medians, robust_sigma
 from skyextract.record import record
 
 MIN_STARS = 5
@@ -94,7 +94,7 @@ def shortest_half(values: F8) -> tuple[float, float]:
     half = len(ordered) // 2 + 1
     lengths = ordered[half - 1 :] - ordered[: len(ordered) - half + 1]
     first = int(np.argmin(lengths))
-    return float(np.median(ordered[first : first + half])), float(lengths[first])
+    return median(ordered[first : first + half]), float(lengths[first])
 
 
 def fit_zero_point(y: F8, errors: F8, design: F8 | None = None) -> ZeroPointFit:
@@ -123,7 +123,7 @@ def fit_zero_point(y: F8, errors: F8, design: F8 | None = None) -> ZeroPointFit:
     centre, length = shortest_half(y)
     middle = design.mean(axis=0)
     columns = np.column_stack([np.ones(n), design - middle])
-    seen = max(length / 1.35, math.sqrt(float(np.median(e2))))
+    seen = max(length / 1.35, math.sqrt(median(e2)))
     scatters = _trial_scatters(e2, seen)
     trials = _iterate(y - centre, e2, columns, scatters)
 
@@ -190,7 +190,7 @@ class _Outliers:
         mean = (bad @ y)[:, None] / np.maximum(total, 1.0)
         squares = (bad * (y - mean) ** 2).sum(axis=1, keepdims=True)
         width = np.sqrt((squares + 0.25) / (total + 1.0))
-        least = np.maximum(_BROAD * np.sqrt(np.median(variance, axis=1)), _BROAD_MAG)[:, None]
+        least = np.maximum(_BROAD * np.sqrt(medians(variance)), _BROAD_MAG)[:, None]
         some = total >= 1.0
         return _Outliers(
             np.where(some, mean, self.mean),
@@ -208,7 +208,7 @@ def _iterate(y: F8, e2: F8, columns: F8, scatters: F8) -> _Trials:
     """Fit with each of the scatters."""
     t, q = len(scatters), columns.shape[1]
     variance = e2 + scatters[:, None] ** 2
-    single = 1.0 / (variance + float(np.median(e2)) / (MAX_WEIGHT - 1.0))
+    single = 1.0 / (variance + median(e2) / (MAX_WEIGHT - 1.0))
     # A prior of 1 mag keeps every coefficient defined.
     unit = np.eye(q)
     coefficients: F8 = np.zeros((t, q))

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools, distinct
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
@@ -133,7 +133,7 @@ def _sky_of_meshes(image: F4, mask: U2, run: Run) -> _Sky | None:
 
 def _step_of_values(image: F4) -> float:
     """Return the least difference of two values in a sample of the pixels."""
-    values = np.unique(image.ravel()[:: max(1, image.size // 10_000)])
+    values = distinct(image.ravel()[:: max(1, image.size // 10_000)])
     return float(np.diff(values).min()) if values.size > 1 else 0.0
 
 

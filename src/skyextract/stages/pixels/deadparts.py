@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
-from skyextract.datamodel.noise import median, robust_sigma
+from skyextract.datamodel.noise import median, quantiles, robust_sigma
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 
@@ -25,8 +25,8 @@ MIN_STEP = 8.0
 LESS_NOISE = 0.6
 """... with less than this part of it, ..."""
 MIN_PATCHES = 4
-QUIET = 25.0
-"""Percentage of the brighter patches with less noise than what is taken as theirs."""
+QUIET = 0.25
+"""Share of the brighter patches with less noise than what is taken as theirs."""
 FILLED = 0.9
 """... in so much of a rectangle of patches at least."""
 EDGE = 3
@@ -109,7 +109,7 @@ def look_at(image: F4, without: Bools) -> Patches | None:
     bright = level[~lost] > median(level[~lost])
     typical = median(level[~lost][bright]) if bright.any() else median(level[~lost])
     # Stars add to it where they are many.
-    usual = float(np.percentile(noise[~lost & (level >= typical)], QUIET))
+    usual = quantiles(noise[~lost & (level >= typical)], [QUIET])[0]
     low = ~lost & (level < typical - MIN_STEP * usual) & (noise < LESS_NOISE * usual)
     if np.count_nonzero(low) < MIN_PATCHES:
         return None

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8, highest
+from skyextract.datamodel.arrays import F4, I8, distinct, highest
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header, header_number
@@ -122,7 +122,7 @@ def _without_replaced(exposure: Exposure, top: float, run: Run) -> Exposure:
     if sample.size < MIN_FILLED:
         return exposure
     low, sky = quantiles(sample, (0.15866, 0.5))
-    step = float(np.diff(np.unique(sample)).min(initial=np.inf))
+    step = float(np.diff(distinct(sample)).min(initial=np.inf))
     if not top - sky > BRIGHT * max(sky - low, step):
         return exposure
     holes = _holes(image, _Range(sky, top - sky, RIM_BESIDE_ONE), run)
@@ -191,7 +191,7 @@ def _pixels_of(holes: list[_Hole], image: F4) -> I8:
     """Return the indices ``y * nx + x`` of pixels in holes."""
     filled = [hole.filled() for hole in holes]
     pixels = [np.zeros(0, np.int64), *(y * image.shape[1] + x for y, x in filled)]
-    return np.unique(np.concatenate(pixels))
+    return distinct(np.concatenate(pixels))
 
 
 def _with_lower_ones_beside(image: F4, pixels: I8) -> I8:
@@ -202,7 +202,7 @@ def _with_lower_ones_beside(image: F4, pixels: I8) -> I8:
     new = pixels
     while new.size:
         values[new] = RANGE
-        beside = np.unique(new[:, None] + steps)
+        beside = distinct(new[:, None] + steps)
         y, x = np.divmod(beside, nx)
         beside = beside[(y > 0) & (y < ny - 1) & (x > 0) & (x < nx - 1)]
         mean = values[beside[:, None] + steps].mean(axis=1, dtype=np.float64)
@@ -222,7 +222,7 @@ def _beneath_walls(image: F4, of: _Range) -> I8:
     values = image.ravel()
     low = values[high][:, None] - values[beside] > WALL * of.size
     low &= values[beside] < of.at(of.rim)
-    asked = np.unique(beside[low])
+    asked = distinct(beside[low])
     if asked.size > MAX_WALLS:
         return asked[:0]
     y, x = np.divmod(asked, nx)

@@ -79,7 +79,7 @@ def mean_of_stars(terms: F8, values: F8, sigma: F8) -> tuple[F8, float, float, i
     # Few stars that rule can agree by chance.
     effective = float(weights.sum() ** 2 / np.sum(weights**2))
     unsure = math.sqrt(effective / max(effective - 1.0, 0.5))
-    scatter = float(MAD_TO_SIGMA * np.median(np.abs(residuals[good])))
+    scatter = float(MAD_TO_SIGMA * median(np.abs(residuals[good])))
     return coefficients, expected * unsure, scatter, int(good.sum())
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
-from skyextract.datamodel.noise import median
+from skyextract.datamodel.noise import median, quantiles
 from skyextract.datamodel.psf import polynomial_terms
 from skyextract.errors import StepError
 from skyextract.kernels.values import MAD_TO_SIGMA
@@ -90,7 +90,7 @@ def with_best_degree(
         return fit
     order = np.argsort(np.argsort(-fit.flux, kind="stable"), kind="stable")
     groups: list[Bools] = [order % LEFT_OUT == k for k in reversed(range(LEFT_OUT))]
-    bright: Bools = fit.flux >= np.median(fit.flux[fit.used])
+    bright: Bools = fit.flux >= median(fit.flux[fit.used])
     outward = rejects_outward(fit)
     tried = [Variation(0)] if bright_misfit(fit) > DOUBT else []
     higher = affordable_degree(int(np.sum(fit.used & ~groups[0])), min(most, HIGHER))
@@ -162,8 +162,8 @@ def range_of_sizes(sizes: F8, fit: PsfFit) -> float:
     )
     weight = 1.0 / np.hypot(0.4343 * fit.flux_error[rows] / fit.flux[rows], SIZE_ERROR)
     solution, *_ = np.linalg.lstsq(terms * weight[:, None], sizes[rows] * weight, rcond=None)
-    low, high = np.percentile(terms @ solution, (5.0, 95.0))
-    return float(high - low)
+    low, high = quantiles(terms @ solution, (0.05, 0.95))
+    return high - low
 
 
 def structure_of(sizes: F8, fit: PsfFit, higher: int) -> float:

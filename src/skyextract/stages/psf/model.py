@@ -132,7 +132,7 @@ def bright_misfit(fit: PsfFit, parts: int = 4) -> float:
     chi2 = fit.chi2[rows[np.argsort(fit.flux[rows], kind="stable")]]
     n_bright = max(1, chi2.size // parts)
     bright, faint = chi2[-n_bright:], chi2[: (chi2.size + 1) // 2]
-    return float(np.median(bright) / np.median(faint))
+    return float(median(bright) / median(faint))
 
 
 def is_constant(fit: PsfFit) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U2
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.peaks import WING_MARGIN
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
@@ -141,7 +142,7 @@ def level_beside(stamps: F4, noise: F4, flux: F8, fwhm: float) -> float:
     for _ in range(5):
         fit = np.linalg.lstsq(matrix[keep], mean[keep], rcond=None)[0]
         rest = np.abs(mean - matrix @ fit)
-        keep = rest <= 3.0 * MAD_TO_SIGMA * np.median(rest)
+        keep = rest <= 3.0 * MAD_TO_SIGMA * median(rest)
     return float(fit[0])
 
 
@@ -150,4 +151,4 @@ def free_share(noise: F4) -> float:
     size = noise.shape[1]
     offset = np.arange(size) - size // 2
     inside = offset[:, None] ** 2 + offset**2 <= (size // 2 + 0.5) ** 2
-    return float(np.median((noise[:, inside] < MAX_VARIANCE).mean(axis=1)))
+    return median((noise[:, inside] < MAX_VARIANCE).mean(axis=1))

@@ -10,6 +10,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.errors import StepError
 from skyextract.record import record
@@ -145,7 +146,7 @@ def _sample(
 ) -> StarSample:  # fmt: skip
     """Return the stars that were selected, as the model is made of them."""
     rows = selection.stars
-    ellipticity = float(np.median(candidates.ellipticity[rows]))
+    ellipticity = median(candidates.ellipticity[rows])
     shrunk = math.sqrt((1.0 - ellipticity) / (1.0 + ellipticity))
     return StarSample(
         x=candidates.x[rows],
@@ -249,7 +250,7 @@ def _search(
         # The peaks of a narrower filter are parts of such stars: look again.
         start = selection.fwhm
     rows = selection.stars
-    if rows.size and np.median(candidates.ellipticity[rows]) < TRAILED:
+    if rows.size and median(candidates.ellipticity[rows]) < TRAILED:
         return candidates, selection, None
     trail = common_trail(data, variance, candidates.peaks, start, settings.sample_minsn)
     if trail is None:

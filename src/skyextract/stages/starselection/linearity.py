@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import median, quantiles, robust_sigma
 
 MIN_STARS = 12
 MIN_CHANGE = 0.06
@@ -29,7 +29,7 @@ SLIGHT_CHANGE, SLIGHTLY_SURE = 0.02, 3.0
 """Change and its error's multiple that count where magnitudes say the same."""
 MIN_STEP = 0.1
 """Pairs of stars nearer in log10 flux say nothing about the slope."""
-_ENDS = (5.0, 95.0)
+_ENDS = (0.05, 0.95)
 
 
 def widening(flux: F8, fwhm: F8, least: float = MIN_RATIO) -> float:
@@ -76,11 +76,11 @@ def _trend_of_width(flux: F8, fwhm: F8) -> tuple[float, float, float, int]:
     far = np.abs(step) > MIN_STEP
     if x.size < MIN_STARS or not far.any():
         return 0.0, 0.0, 0.0, 0
-    slope = float(np.median((y[second] - y[first])[far] / step[far]))
-    low, high = np.percentile(x, _ENDS)
+    slope = median((y[second] - y[first])[far] / step[far])
+    low, high = quantiles(x, _ENDS)
     scatter = robust_sigma(y - slope * x)
     correlation = float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
-    return slope * float(high - low), scatter, correlation, x.size
+    return slope * (high - low), scatter, correlation, x.size
 
 
 def doubt_of_linearity(flux: F8, fwhm: F8) -> str:

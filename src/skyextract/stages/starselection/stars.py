@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.arrays import F8, I8, Bools, distinct
 from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
@@ -288,7 +288,7 @@ def _select(
     if locus is not None and not locus.is_alone:
         as_round = bright[c.ellipticity[bright] < ROUND]
         widened = widening(c.flux[as_round], c.fwhm[as_round], TIGHT)
-    typical = float(10.0 ** np.median(size[rows]))
+    typical = float(10.0 ** median(size[rows]))
     sizes = _sizes_beside(c, bright, rows) if judged else None
     return Selection(rows, typical, bright.size, share, locus, widened, sizes, smaller, n_spots)
 
@@ -297,8 +297,8 @@ def _sizes_beside(c: Candidates, bright: I8, stars: I8) -> Sizes:
     """Return the sizes of the stars, and of other bright, isolated sources."""
     as_round = c.ellipticity < median(c.ellipticity[stars]) + ROUND
     rows = bright[c.snr[bright] >= BRIGHT_TRAIL]
-    ridge = (float(np.median(np.log10(c.fwhm[stars]))), 0.0)
-    rows = np.union1d(rows[crowd_of(c, rows, ridge) < UNDISTURBED], stars)
+    ridge = (median(np.log10(c.fwhm[stars])), 0.0)
+    rows = distinct(np.concatenate([rows[crowd_of(c, rows, ridge) < UNDISTURBED], stars]))
     error, is_star = 0.4343 / c.snr[rows], np.isin(rows, stars)
     size = np.log10(c.fwhm[rows])
     is_round = as_round[rows] | is_star
