@@ -37,6 +37,10 @@ def test_environment_variables(monkeypatch):
     monkeypatch.setenv("REFCATS", "/data/refcats")
     config = from_text("ASTREFCAT_NAME ${REFCATS}/gaia.fits,$REFCATS/b.fits").config
     assert config.astrometry.astrefcat_name == ("/data/refcats/gaia.fits", "/data/refcats/b.fits")
+    monkeypatch.setenv("HOME", "/home/me")
+    config = from_text("ASTREFCAT_NAME ~/a.fits,b~.fits\nCATALOG_NAME ~/y.cat").config
+    assert config.astrometry.astrefcat_name == ("/home/me/a.fits", "b~.fits")
+    assert config.output.catalog_name == "/home/me/y.cat"
     with pytest.raises(ConfigError, match=r"my.conf:1: environment variable NO_SUCH is not set"):
         from_text("ASTREFCAT_NAME $NO_SUCH/gaia.fits")
 

@@ -254,7 +254,7 @@ def list_lines(text: str, folder: Path) -> list[str]:
 def _beside(folder: Path, line: str) -> str:
     """Return a line of a list, a name or another @list, seen from the folder of the list."""
     mark, name = ("@", line[1:]) if line.startswith("@") else ("", line)
-    return mark + str(folder / name)
+    return mark + str(folder / os.path.expanduser(name))  # noqa: PTH111
 
 
 def head_path(path: str, suffix: str) -> str | None:

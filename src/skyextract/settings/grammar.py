@@ -188,7 +188,8 @@ def _convert_one(word: str, kind: str, keyword: Keyword, label: str) -> Any:
     if kind == "str":
         if "\0" in word or any(len(os.fsencode(part)) > _MAX_NAME for part in word.split("/")):
             raise ConfigError(f"{label}: no file can have such a name")
-        return word
+        # a word of the file, which no shell has seen
+        return os.path.expanduser(word) if word.startswith("~") else word  # noqa: PTH111
     try:
         value = float(word)
     except ValueError:

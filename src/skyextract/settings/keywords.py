@@ -331,7 +331,7 @@ class Astrometry:
 
     astref_catalog: str = key("NONE", "reference catalogue to fetch and keep where ASTREFCAT_NAME names none; AUTO: by the field", choices=("NONE", "FILE", "AUTO", *SURVEY_NAMES), new=True)
     astrefcat_name: tuple[str, ...] = key((), "astrometric reference catalogues, or a directory of HEALPix chunks", size=(0, ANY), new=True, opens=True)
-    astrefcent_keys: tuple[str, ...] = key((), "columns of RA, Dec in ASTREFCAT_NAME (empty = by common names)", size=(0, 2), new=True)
+    astrefcent_keys: tuple[str, ...] = key((), "columns of RA, Dec in ASTREFCAT_NAME (empty = by common names), numbers where they have no names", size=(0, 2), new=True)
     astreferr_keys: tuple[str, ...] = key((), "position error columns of ASTREFCAT_NAME", size=(0, 3), new=True, basic=False)
     astrefprop_keys: tuple[str, ...] = key((), "proper motion columns of ASTREFCAT_NAME", size=(0, 2), new=True, basic=False)
     astrefmag_key: str = key("", "magnitude column of ASTREFCAT_NAME", new=True)

@@ -337,6 +337,63 @@ def test_a_comment_that_is_no_line_of_names(tmp_path):
     assert read_reference([str(tmp_path / "ref.txt")], Run()).ra[0] == 1.0
 
 
+OWN = {
+    "names in a comment": "# name ra dec r\nS0 10:00:01.719 +19:57:20.44 16.86\n"
+                         "S1 09:59:53 -1:2:3 17",
+    "degrees": "150.007163 19.955678 16.86\n149.970833 -1.034167 17.00",
+    "degrees with numbers before": "1,512.4,88.25,150.007163,19.955678,16.86\n"
+                                   "2,5.4,100.22,149.970833,-1.034167,17.0",
+    "six columns": "S0 10 00 01.719 +19 57 20.44 16.86\nS1 09 59 53 -01 02 03 17.0",
+    "six columns, two names": "name ra dec r\nS0 10 00 01.719 19 57 20.44 16.86\n"
+                              "S1 9 59 53 -1 02 03 17",
+    "decimal commas": "RA;DEC;r\n150,007163;19,955678;16,86\n149,970833;-1,034167;17",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", OWN.values(), ids=OWN)
+def test_lists_as_people_write_them(tmp_path, caplog, text):
+    """Columns without names are told by their numbers, by which they can be named, too."""
+    path = str(tmp_path / "own.txt")
+    (tmp_path / "own.txt").write_text(text + "\n")
+    caplog.set_level(1)
+    found = read_reference([path], Run())
+    np.testing.assert_allclose(found.ra, [150.0071625, 149.9708333], atol=1e-6)
+    np.testing.assert_allclose(found.dec, [19.9556778, -1.0341667], atol=1e-6)
+    np.testing.assert_array_equal(found.mag, [16.86, 17.0])
+    assert ("no line of names: columns" in caplog.text) == found.mag_key.isdigit()
+    if found.mag_key.isdigit():
+        last = int(found.mag_key)
+        keys = {"centre_keys": (str(last - 2), str(last - 1)), "mag_key": str(last)}
+        np.testing.assert_array_equal(read_reference([path], Run(), **keys).ra, found.ra)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('# Region file format: DS9\nfk5\ncircle(1.0,2.0,2")\n', "region file of DS9"),
+        ("12 512.4 88.25\n13 9.1 100.25\n", "no columns of RA and Dec found"),
+        ("image,x,y\na,1,2\n", "no columns of RA and Dec found"),
+    ],
+)
+def test_lists_without_positions(tmp_path, text, message):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(ReferenceCatalogError, match=message):
+        read_reference([str(tmp_path / "a.txt")], Run())
+
+
+def test_sources_of_an_image_have_its_epoch(tmp_path):
+    """Not 2000, for which the names of SExtractor's columns stand in VizieR's tables."""
+    found = Table({"ALPHA_J2000": RA, "DELTA_J2000": DEC})
+    cards = fits.Header({"DATE-OBS": "2020-07-01T12:00:00"}).tostring(padding=False)
+    head = Table({"Field Header Card": [[cards[k : k + 80] for k in range(0, len(cards), 80)]]})
+    parts = (fits.BinTableHDU(head, name="LDAC_IMHEAD"), fits.BinTableHDU(found))
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "own.cat")
+    catalog = read_reference([str(tmp_path / "own.cat")], Run())
+    np.testing.assert_allclose(catalog.epoch, 2020.5, atol=0.01)
+    found.write(tmp_path / "bare.fits")
+    assert np.isnan(read_reference([str(tmp_path / "bare.fits")], Run()).epoch).all()
+
+
 def test_rows_that_repeat_others_are_left_out(tmp_path):
     """Copies go, in any order of rows; the same place with another magnitude is another entry."""
     other = gaia()

@@ -188,13 +188,16 @@ def _known_motions(pmra: F8, pmdec: F8) -> tuple[F8, F8]:
 def _epoch(table: Table, ra_name: str) -> F8:
     """Return the epoch of the positions, Julian years.
 
-    VizieR's J2000 columns are at epoch 2000; Gaia's without an epoch column are taken as
-    those of its third release (2016.0).
+    Sources of an image have its date.  VizieR's J2000 columns are at epoch 2000; Gaia's without
+    an epoch column are taken as those of its third release (2016.0).
     """
     for key in EPOCH_KEYS:
         names = find_columns(table, (key,))
         if names is not None:
             return epoch_years(table.columns[names[0]])
+    of_sextractor = ra_name.lower().startswith("alpha")  # whatever the date of the image
+    if np.isfinite(table.year) or of_sextractor:
+        return np.full(table.n_rows, table.year)
     if "j2000" in ra_name.lower() or ra_name.lower() == "ramdeg":
         return np.full(table.n_rows, 2000.0)
     # SDSS has a gmag beside RA_ICRS.
@@ -221,7 +224,7 @@ FAR_OFF = 3.0
 
 _MAG = re.compile(r"(?i)[kcwo]|mag(_?\w)?|\w{1,4}'?_?mag|mag_(auto|psf|best)")
 """Names of magnitudes that tell no band."""
-_NOT_A_MAG = re.compile(r"(?i)(e_|s_|err|sig).*|.*(err(or)?s?|sigma|rms|std|msig|sigcom)")
+_NOT_A_MAG = re.compile(r"(?i)(e_|s_|err|sig|magerr).*|.*(err(or)?s?|sigma|rms|std|msig|sigcom)")
 _MAG_UNITS = frozenset(
     ("mag", "mags", "magnitude", "abmag", "vegamag", "magab", "magvega", "mmag", "cmag")
 )

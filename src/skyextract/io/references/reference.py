@@ -70,7 +70,7 @@ def read_reference(
     for path in paths:
         for file in _files(path, region):
             run.note_opened(file)
-            part = _read_file(file, centre_keys, error_keys, motion_keys, mag_key, also)
+            part = _read_file(file, run, centre_keys, error_keys, motion_keys, mag_key, also)
             parts.append(replace(part, row=part.row + rows))
             rows += int(part.row.max(initial=-1)) + 1
     if not parts:
@@ -167,7 +167,7 @@ def _once(catalog: RefCatalog) -> RefCatalog:
 
 
 def _read_file(
-    path: str, centre_keys: Sequence[str], error_keys: Sequence[str],
+    path: str, run: Run, centre_keys: Sequence[str], error_keys: Sequence[str],
     motion_keys: Sequence[str], mag_key: str, also: Sequence[str],
 ) -> RefCatalog:  # fmt: skip
     """Make a catalogue of the first table of a file that has positions."""
@@ -182,6 +182,15 @@ def _read_file(
                 return _catalog(path, table, names, error_keys, motion_keys, mag_key, also)
     if centre_keys:
         raise ReferenceCatalogError(f"{path}: no columns {' and '.join(centre_keys)}")
+    if tables[0].by_position:
+        ra, dec, *rest = tables[0].by_position
+        run.tell(
+            f"{path}: no line of names: columns {ra} and {dec} are taken for RA and Dec"
+            + f", {rest[0]} for a magnitude" * bool(rest)
+            + " (ASTREFCENT_KEYS, ASTREFMAG_KEY)"
+        )
+        mag_key = mag_key or "".join(rest)
+        return _catalog(path, tables[0], (ra, dec), error_keys, motion_keys, mag_key, also)
     known = " ".join(list(tables[0].columns)[:20])
     raise ReferenceCatalogError(
         f"{path}: no columns of RA and Dec found (there are: {known}); name them: ASTREFCENT_KEYS"

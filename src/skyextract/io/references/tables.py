@@ -9,9 +9,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
 import re
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,20 +22,33 @@ from xml.parsers.expat import ExpatError, ParserCreate
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, AnyArray
+from skyextract.datamodel.header import repaired
 from skyextract.errors import ImageError, ReferenceCatalogError
 from skyextract.io.fits.file import side_file
 from skyextract.io.fits.rows import Field, read_columns
+from skyextract.io.references.lists import check_no_regions, with_names
 from skyextract.messages import quiet
 from skyextract.record import record
 from skyextract.sky.bands import column_bands, split_unit
+from skyextract.sky.dates import frame_date
 
 
 @record
 class Table:
-    """Columns of a table with their units, as far as the file tells them."""
+    """Columns of a table with their units, as far as the file tells them.
+
+    Attributes
+    ----------
+    by_position : tuple of str
+        Of columns without names those that can be RA, Dec and a magnitude.
+    year : float
+        Julian year of the image that the sources were found on; NaN if the file tells none.
+    """
 
     columns: Mapping[str, AnyArray]
     units: Mapping[str, str]
+    by_position: tuple[str, ...] = ()
+    year: float = math.nan
 
     @property
     def n_rows(self) -> int:
@@ -81,23 +96,33 @@ def _units_apart(table: Table) -> Table:
         columns[new] = table.columns[name]
         # Johnson_V (V) repeats the band.
         units[new] = table.units.get(name) or ("" if column_bands([unit]) else unit)
-    return Table(columns, units)
+    return replace(table, columns=columns, units=units)
 
 
 def _read_fits(path: str) -> list[Table]:
     try:
         with side_file(path) as file:
             tables = []
-            tables = [
-                _with_units(read_columns(file, unit))
-                for unit in file.units
-                if unit.kind == "BINTABLE" and unit.name != "LDAC_IMHEAD"
-            ]
+            year = math.nan
+            for unit in file.units:
+                if unit.kind != "BINTABLE":
+                    continue
+                table = _with_units(read_columns(file, unit))
+                if unit.name == "LDAC_IMHEAD":
+                    year = _year_of_image(table)
+                else:
+                    tables.append(replace(table, year=year))
     except ImageError as error:
         raise ReferenceCatalogError(str(error)) from None
     if not tables:
         raise ReferenceCatalogError(f"{path}: FITS file without a binary table")
     return tables
+
+
+def _year_of_image(table: Table) -> float:
+    """Return the date of the image header of an LDAC catalogue; NaN if it has none."""
+    cards = [str(card).ljust(80) for column in table.columns.values() for card in column.flat]
+    return frame_date(repaired("".join(cards))).year
 
 
 def _with_units(fields: list[tuple[Field, AnyArray]]) -> Table:
@@ -196,7 +221,11 @@ def _read_text(path: str) -> Table:
             raise ReferenceCatalogError(f"{path}: broken compressed file") from None
     if b"\0" in raw[:4096]:
         raise ReferenceCatalogError(f"{path}: no table format that is known here")
-    lines = _with_names(raw.decode("utf-8-sig", "replace").splitlines())
+    lines = raw.decode("utf-8-sig", "replace").splitlines()
+    by_position: tuple[str, ...] = ()
+    check_no_regions(path, lines)
+    if lines and not lines[0].startswith("# %ECSV") and not _OF_SEXTRACTOR.match(lines[0]):
+        lines, by_position = with_names(lines)
     head = list(islice((s for s in lines if s.strip() and not s.startswith("#")), 3))
     if not head:
         raise ReferenceCatalogError(f"{path}: empty table")
@@ -214,7 +243,7 @@ def _read_text(path: str) -> Table:
     form = "tab" if delimiter == "\t" else "basic"
     table = _parsed(path, lines, format=form, delimiter=delimiter, data_start=ruler + 1)
     if ruler < 2:
-        return table
+        return replace(table, by_position=by_position)
     # VizieR: a line of units, and a line of dashes.
     units = head[1].split(None if delimiter == " " else delimiter)
     named = zip(table.columns, (unit.strip() for unit in units), strict=False)
@@ -223,25 +252,6 @@ def _read_text(path: str) -> Table:
 
 _OF_SEXTRACTOR = re.compile(r"#\s*1\s+[A-Za-z]\w*(\s|$)")
 """First line of a catalogue in the form ASCII_HEAD."""
-
-
-def _with_names(lines: list[str]) -> list[str]:
-    """Uncover the line of names that stands in a comment, as numpy.savetxt and TOPCAT write it.
-
-    It is the last comment before rows of numbers, with as many words as they have.
-    """
-    first = next((k for k, s in enumerate(lines) if s.strip() and not s.startswith("#")), 0)
-    before = [k for k in range(first) if lines[k].lstrip("# \t")]
-    if not before or lines[0].startswith("# %ECSV"):
-        return lines
-    row, names = lines[first], lines[before[-1]].lstrip("# \t")
-    delimiter = next((mark for mark in ",;\t|" if mark in row), None)
-    fields, words = row.split(delimiter), names.split(delimiter)
-    are_numbers = any(np.isfinite(_number(field)) for field in fields[:2])
-    are_names = not any(np.isfinite(_number(word)) for word in words)
-    if len(words) != len(fields) or not are_numbers or not are_names:
-        return lines
-    return [*lines[: before[-1]], names, *lines[before[-1] + 1 :]]
 
 
 def _parsed(path: str, lines: list[str], **options: Any) -> Table:
