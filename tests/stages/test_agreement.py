@@ -50,6 +50,23 @@ def test_rounds_end_where_the_scatter_stays(monkeypatch):
     assert spread_of_medians(values, errors, part) == ended
 
 
+def test_a_gap_tells_a_second_group_from_a_tail():
+    """Stars with errors of .02 mag are not 8 errors off at .15, but nothing is between."""
+    n_found = []
+    for tail in (False, True):
+        n_found.append(0)
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            errors = np.exp(rng.uniform(np.log(0.015), np.log(0.05), 100))
+            values, some = rng.normal(0.0, errors), rng.random(100) < 0.3
+            values[some] += rng.exponential(0.06, some.sum()) if tail else 0.15
+            apart = np.abs(values) > 4.0 * errors
+            group = second_group(values, np.zeros(100), errors, apart)
+            n_found[-1] += group.contradicts
+    assert n_found[0] > 25
+    assert n_found[1] == 0
+
+
 @pytest.mark.parametrize("amplitude", [0.04, 0.1])
 def test_the_spread_is_that_of_the_frame(amplitude):
     found = []

@@ -64,6 +64,9 @@ _SHARP = 0.5
 """Stars that tell two groups apart have errors below this part of the scatter."""
 _SAMPLE = 500
 """Stars in which two groups are looked for."""
+_EXACT, _GAP, _BETWEEN = 1.0 / 6.0, 0.4, 0.2
+"""... or where stars with such errors, over the distance of both, show a gap of this width in the
+middle, with this share at most of those in the group."""
 _APART_IN_PLACE = 0.85
 """Share of the pairs of two groups that are ordered alike on the frame, from which each is in a
 part of it: 0.5 if they are mixed."""
@@ -334,10 +337,23 @@ def second_group(x: F8, y: F8, errors: F8, apart: Bools) -> Group:
     centre = int(np.argmax(near.sum(axis=1)))
     members = near[centre]
     dx, dy = float(px[members].mean()), float(py[members].mean())
-    elsewhere = math.hypot(dx, dy) > _APART * median(errors[rows[members]])
+    away = math.hypot(dx, dy)
+    elsewhere = away > _APART * median(errors[rows[members]])
+    elsewhere |= away > 0.0 and _is_gap((x * dx + y * dy) / away**2, errors / away)
     if 2 * members.sum() < len(rows) or not elsewhere:
         return Group()
     return Group(int(members.sum()), members.sum() / len(x), dx, dy)
+
+
+def _is_gap(place: F8, errors: F8) -> bool:
+    """Tell whether hardly a star with a small error is between two groups, at 0 and at 1.
+
+    A tail of the first would have more of them there than beyond.
+    """
+    exact = place[errors < _EXACT]
+    n_between = np.count_nonzero(np.abs(exact - 0.5) < 0.5 * _GAP)
+    n_beyond = np.count_nonzero(np.abs(exact - 1.0) < 0.5 * _GAP)
+    return bool(n_beyond >= 2 * MIN_MEMBERS and n_between < _BETWEEN * n_beyond)
 
 
 def two_groups(x: F8, y: F8, errors: F8, scatter: float, place: tuple[F8, F8]) -> Group:

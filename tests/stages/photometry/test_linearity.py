@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skyextract.stages.photometry.checks import Verdict
-from skyextract.stages.photometry.linearity import with_bright_end, with_loss
+from skyextract.stages.photometry.linearity import with_bright_end, with_dark_corners, with_loss
 
 FITTED = np.linspace(17.2, 20.5, 42)
 BRIGHT = np.array([15.2, 15.9, 16.5, 17.0])
@@ -23,11 +23,27 @@ def test_bent_or_clipped(off, n_fitted, weak):
     fitted = FITTED[:n_fitted]
     residuals = np.concatenate([-off, np.zeros(n_fitted)])
     before = Verdict({"step_mag": 0.0}, "", "", 0.003, [])
-    after = with_bright_end(before, residuals, np.concatenate([BRIGHT, fitted]), fitted)
+    mag = np.concatenate([BRIGHT, fitted])
+    after = with_bright_end(before, residuals, mag, fitted)
     told = after.weak if weak else after.remarks[0]
     assert bool(after.weak) == weak
     assert told.startswith("4 stars brighter than magnitude 17.0")
     assert f"{np.median(off):.2f} mag too faint" in told
+
+
+@pytest.mark.parametrize("edge", [260.0, 400.0])
+def test_faintness_by_place_is_no_saturation(edge):
+    """Stars in dark corners are too faint, whatever their brightness; outliers are anywhere."""
+    rng = np.random.default_rng(5)
+    mag, distance = rng.uniform(14.4, 20.0, 60), 350.0 * np.sqrt(rng.random(60))
+    residuals = rng.normal(0.0, 0.02, 60) - 1.5 * np.clip((distance - edge) / 90.0, 0.0, 1.0)
+    residuals[mag < 17.2] -= 0.04
+    residuals[:3] -= 0.5
+    before, some = Verdict({"step_mag": 0.0}, "", "", 0.003, []), mag > 17.2
+    after = with_dark_corners(before, residuals, np.full(60, 0.02), mag, distance)
+    assert ("pixels from the middle" in after.weak) == (edge < 350.0)
+    again = with_bright_end(after, residuals, mag, mag[some])
+    assert (again is after) == (edge < 350.0)
 
 
 @pytest.mark.parametrize("lost", [0.0, 0.35])

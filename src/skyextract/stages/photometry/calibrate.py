@@ -31,7 +31,12 @@ from skyextract.stages.photometry.checks import (
 )
 from skyextract.stages.photometry.depth import Sky, depth_range, flux_noise, sky_brightness
 from skyextract.stages.photometry.fluxscale import flux_scale
-from skyextract.stages.photometry.linearity import with_bright_end, with_loss, with_widths
+from skyextract.stages.photometry.linearity import (
+    with_bright_end,
+    with_dark_corners,
+    with_loss,
+    with_widths,
+)
 from skyextract.stages.photometry.model import (
     StarModel,
     affordable_degree,
@@ -279,6 +284,9 @@ def _verify(
     )  # fmt: skip
     errors = np.maximum(everyone.errors, MIN_ERROR)
     verdict = with_loss(verdict, residuals, errors, everyone.mag, stars.mag)
+    ny, nx = exposure.shape
+    distance = np.hypot(everyone.x - 0.5 * nx, everyone.y - 0.5 * ny)
+    verdict = with_dark_corners(verdict, residuals, errors, everyone.mag, distance)
     verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)
     verdict = with_widths(verdict, exposure.psf_stars)
     verdict = with_doubles(verdict, pairs.doubles, fitted.band.key)

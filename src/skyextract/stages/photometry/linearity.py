@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F8, Bools
 from skyextract.stages.photometry.checks import MAX_ERROR, NOTED_TREND, WEAK_PLACE, Verdict
 from skyextract.stages.photometry.parts import SURE
 from skyextract.stages.pointsources.clippedfit import straight_line
@@ -31,6 +31,9 @@ MAX_LEFT = 0.15
 """Share of the stars, with these, from which on the zero point is not that of the frame."""
 FAR = 0.1
 """Median, mag, by which they are too faint, from which on few of them are enough."""
+BY_PLACE = 0.95
+"""Share of the pairs of a star that is too faint and one that is not in which the first is farther
+from the middle, and that it is so for brightness less often."""
 CLIPPED = 0.6
 """Stars whose flux grows by less than 1 - 0.6 mag per magnitude are clipped: others are not."""
 MIN_STARS = 12
@@ -86,6 +89,32 @@ def with_loss(verdict: Verdict, residuals: F8, errors: F8, mag: F8, fitted: F8) 
     return verdict
 
 
+def with_dark_corners(
+    verdict: Verdict, residuals: F8, errors: F8, mag: F8, distance: F8
+) -> Verdict:
+    """Return the verdict with what stars say that are too faint far from the middle.
+
+    The fit takes them for outliers, or for saturated where bright ones stand there.
+
+    Parameters
+    ----------
+    residuals, errors, mag, distance : (n,) float64
+        Residuals (negative: too faint), errors, reference magnitudes, and distances in pixels from
+        the middle of the frame, of all stars without a flag.
+    """
+    dark = residuals < -np.maximum(FAR, SURE * errors)
+    if _apart(distance, dark) < max(BY_PLACE, _apart(-mag, dark)):
+        return verdict
+    least = float(distance[dark].min())
+    message = (
+        f"{np.count_nonzero(dark)} of {np.count_nonzero(distance >= least)} stars farther than "
+        f"{least:.0f} pixels from the middle are {-float(np.median(residuals[dark])):.2f} mag too "
+        "faint, bright and faint ones alike: vignetting without a flat field?"
+    )
+    numbers = verdict.numbers | {"n_dark_corners": int(np.count_nonzero(dark))}
+    return replace(verdict, numbers=numbers, weak=verdict.weak or message)
+
+
 def with_bright_end(verdict: Verdict, residuals: F8, mag: F8, fitted: F8) -> Verdict:
     """Return the verdict with what stars say that are too bright for the fit.
 
@@ -101,9 +130,10 @@ def with_bright_end(verdict: Verdict, residuals: F8, mag: F8, fitted: F8) -> Ver
     if n_left < MIN_LEFT:
         return verdict
     off = float(np.median(residuals[left]))
-    # A step or a loss is told of, and in the error, already.
+    # A step or a loss is told of, and in the error, already; dark corners are told of.
     numbers = verdict.numbers
-    if off > -MIN_OFFSET or numbers["step_mag"] or "loss_of_brightest" in numbers:
+    is_told = {"loss_of_brightest", "n_dark_corners"} & set(numbers)
+    if off > -MIN_OFFSET or numbers["step_mag"] or is_told:
         return verdict
     message = (
         f"{n_left} stars brighter than magnitude {float(mag[left].max()):.1f} are {-off:.2f} mag "
@@ -114,6 +144,16 @@ def with_bright_end(verdict: Verdict, residuals: F8, mag: F8, fitted: F8) -> Ver
     if bent and (many or off < -FAR) and not verdict.weak:
         return replace(verdict, weak=message)
     return replace(verdict, remarks=[*verdict.remarks, message])
+
+
+def _apart(values: F8, of: Bools) -> float:
+    """Return the share of pairs of one of some stars and one of the others whose value is higher.
+
+    0 where there are too few: the statistic of Mann & Whitney (1947, Ann. Math. Stat. 18, 50).
+    """
+    if min(np.count_nonzero(of), np.count_nonzero(~of)) < MIN_LEFT:
+        return 0.0
+    return float(np.mean(values[of][:, None] > values[~of]))
 
 
 def with_widths(verdict: Verdict, psf_stars: Catalog | None) -> Verdict:

@@ -303,7 +303,7 @@ def find_more_photons(
     more = max(stars.part, min(of_sky, stars.part + SURE_MORE * stars.error))
     message = (
         f"stars scatter with {more:.2g} times the variance that a GAIN of {gain:g} gives "
-        "their photons, and so does the sky (an electron multiplier, a GAIN that is too high?): a "
-        f"gain of {gain / more:.4g} e- per image unit is used"
+        "their photons, and so does the sky (an electron multiplier, lines of other gains, a GAIN "
+        f"that is too high?): a gain of {gain / more:.4g} e- per image unit is used"
     )
     return FewerPhotons(gain / more, message)
