@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MAX_SWEEPS = 24
 CHUNK = 256
 """Sources per call of a kernel, at most: the PSF is drawn for each."""
+FEW = 4
+"""At least, for a thread: fewer are sooner done than handed over."""
 BAND = 64
 """Rows of the image in which sources stand in the order of their columns."""
 ROOM = 2.5
@@ -165,7 +167,7 @@ class Scene:
 
         If not `exact`, there are no stamps of the PSF: its Gaussians are enough.
         """
-        parts = max(self.run.n_threads, -(-members.size // CHUNK))
+        parts = max(min(self.run.n_threads, members.size // FEW), -(-members.size // CHUNK), 1)
 
         def one(chunk: I8) -> None:
             x, y = self.x[chunk], self.y[chunk]
@@ -218,7 +220,7 @@ def restore(pixels: Pixels, boxes: I8, run: Run) -> None:
 
 def start_fluxes(image: F4, found: Detections) -> F8:
     """Return the light in the footprints, at least a little."""
-    light = np.add.reduceat(image.ravel()[found.pixel].astype(np.float64), found.first[:-1])
+    light = np.add.reduceat(image.reshape(-1).take(found.pixel), found.first[:-1], dtype=np.float64)
     floor = np.abs(light[light > 0]).min() if (light > 0).any() else 1.0
     flux: F8 = np.where(np.isfinite(light) & (light > 0.0), light, floor)
     return flux
