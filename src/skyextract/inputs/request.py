@@ -109,7 +109,7 @@ def load_fits_ahead(request: Request, n_threads: int) -> None:
     models = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in request.wanted)
     if not request.needs_psf or not (models or request.wanted & PSF_COLUMNS):
         return
-    kernels, modules = [*first.POINTS], ["skyextract.stages.pointsources.columns"]
+    kernels, modules = [*first.PSF, *first.POINTS], ["skyextract.stages.pointsources.columns"]
     if models:
         kernels += first.GALAXIES
         modules += ["skyextract.stages.galaxies.columns"]

@@ -29,6 +29,11 @@ FIRST = (
     ("detection.clean", "clean_sources"),
     ("detection.footprints", "lay_out"),
     ("measurement.isophotes", "isophotal"),
+    ("measurement.aperture", "kron_radii"),
+    ("measurement.aperture", "elliptical_fluxes"),
+    ("measurement.aperture", "aperture_fluxes"),
+    ("measurement.fluxradius", "flux_radii"),
+    ("measurement.windowed", "windowed"),
     ("background.residual", "count_low_blocks"),
     ("detection.images", "count_stretches"),
     ("detection.images", "densest_shift"),
@@ -36,7 +41,29 @@ FIRST = (
 )
 """Module and function, in the order in which they are called."""
 
-
+PSF = (
+    ("repair.cosmics", "find_seeds"),
+    ("repair.cosmics", "cap_by_pairs"),
+    ("repair.cosmics", "grow"),
+    ("repair.cosmics", "count_tracks"),
+    ("psf.peaks", "smooth_band"),
+    ("psf.peaks", "find_peaks_band"),
+    ("psf.moments", "adaptive_moments"),
+    ("psf.peaks", "crowding"),
+    ("psf.stamps", "cut_stamps"),
+    ("psf.stamps", "radial_sums"),
+    ("psf.bspline", "spline_coefficients"),
+    ("psf.starfit", "fit_stars"),
+    ("psf.normal", "multiply"),
+    ("psf.precondition", "multiply_both_sides"),
+    ("psf.precondition", "solve_alike"),
+    ("detection.matched", "matched_rows"),
+    ("background.spline", "spline_squares"),
+    ("detection.linenoise", "line_sums"),
+    ("detection.footprints", "group_boxes"),
+    ("detection.footprints", "gather_grown"),
+    ("detection.shape", "measure_sources"),
+)
 POINTS = (
     ("psf.model", "psf_stamps"),
     ("psf.fit", "fit_tiles"),
@@ -53,7 +80,7 @@ GALAXIES = (
     ("galaxies.level", "sum_sky"),
     ("galaxies.level", "mean_wings"),
 )
-"""The same of fits of the PSF, and of models of galaxies."""
+"""The same of a PSF and of detection by it, of fits of it, and of models of galaxies."""
 
 
 def begin(
