@@ -68,6 +68,13 @@ def test_a_nebula_on_half_of_the_frame():
     assert unlit(image, without, look_at(image, without)) is None
 
 
+def test_a_bank_of_cloud_with_an_edge():
+    """Some patches of the sky beside it have little noise by chance; it has its stars."""
+    image, rng = light(25)
+    front = YY - 160.0 - 30.0 * np.sin(XX / 50.0)
+    assert found(image + 400.0 * falling(front, 3.0), rng) is None
+
+
 def test_a_crowd():
     image, rng = light(3, 1500)
     assert found(image * SHADOWS["round, soft"], rng) is not None

@@ -14,7 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, AnyArray, Bools
 from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.record import record
-from skyextract.stages.pixels.deadparts import FAR, Patches
+from skyextract.stages.pixels.deadparts import FAR, LESS_NOISE, Patches
 
 SIDE = 4
 """Pixels on a side of the blocks whose medians tell the edge."""
@@ -30,9 +30,9 @@ SHARP = 0.7
 """... along this part of the edge."""
 CELL = 8
 """Blocks on a side of the cells that tell the light beside."""
-FEWER = 0.5
-"""Pixels of stars, over those in as much of the rest, at most: another gain leaves them all..."""
-MIN_STARS = 10
+FEWER = 0.25
+"""Rows of stars, over those in as much of the rest, at most: another gain leaves them all..."""
+MIN_STARS = 5
 """... and so many are expected."""
 MIN_PART, MAX_PART = 0.005, 0.65
 """Of the frame."""
@@ -174,12 +174,15 @@ def _flood(found: Bools, open_: Bools) -> None:
 
 
 def _lacks_stars(image: F4, inside: Bools, dark: Bools, without: Bools) -> bool:
-    """Tell whether pairs of bright pixels are fewer in the dark than elsewhere."""
+    """Tell whether the dark has less noise than the rest, all of it, and hardly a star.
+
+    Stars are runs of bright pixels along rows, which a bright one has not many more of.
+    """
     step = max(1, image.size // MAX_SAMPLE)
     rows = image[::step].astype(np.float64)
     inner = np.zeros_like(dark)
     inner[: inside.shape[0], : inside.shape[1]] = inside
-    counts = []
+    counts, noises = [], []
     for part in (inner[::step] & ~without[::step], ~(dark | without)[::step]):
         values = rows[part]
         if not values.size:
@@ -188,7 +191,11 @@ def _lacks_stars(image: F4, inside: Bools, dark: Bools, without: Bools) -> bool:
         both = part[:, 1:] & part[:, :-1]
         noise = robust_sigma(np.diff(rows, axis=1)[both]) / math.sqrt(2.0) if both.any() else 0.0
         far = rows > median(values) + FAR * max(noise, 1e-30)
-        counts.append((int(np.count_nonzero(far[:, 1:] & far[:, :-1] & both)), int(both.sum())))
+        pairs = far[:, 1:] & far[:, :-1] & both
+        pairs[:, 1:] &= ~pairs[:, :-1]  # the first of each run (numpy reads before it writes)
+        counts.append((int(np.count_nonzero(pairs)), int(both.sum())))
+        noises.append(noise)
     (n_dark, of_dark), (n_rest, of_rest) = counts
     expected = n_rest * of_dark / max(of_rest, 1)
-    return expected >= MIN_STARS and n_dark < FEWER * expected
+    is_quiet = noises[0] < LESS_NOISE * noises[1]
+    return is_quiet and expected >= MIN_STARS and n_dark < FEWER * expected
