@@ -196,6 +196,8 @@ def _pixels_of(holes: list[_Hole], image: F4) -> I8:
 
 def _with_lower_ones_beside(image: F4, pixels: I8) -> I8:
     """Return pixels with those beside that are far below the mean of their four neighbours."""
+    if not pixels.size:
+        return pixels  # without a copy of the image
     ny, nx = image.shape
     steps = np.array([-1, 1, -nx, nx])
     values = image.ravel().copy()
