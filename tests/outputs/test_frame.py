@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from astropy.coordinates import EarthLocation
 from astropy.io import fits
 from astropy.time import Time
 
@@ -56,6 +57,33 @@ def test_dates_as_astropy_has_them(cards, expected):
     assert found["mjd"] == pytest.approx(Time(expected, scale="utc").mjd, abs=1e-8)
 
 
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"DATE-OBS": "2026-03-03T06:01:09.184", "TIMESYS": "TDB"},
+        {"DATE-OBS": "2026-03-03T06:00:37", "TIMESYS": "tai"},
+        {"MJD-OBS": 61102.25 + 18.0 / 86400.0, "TIMESYS": "GPS"},
+        {"DATE-OBS": "2026-03-03", "UT": "06:00:37", "TIMESYS": "TAI"},
+        {"DATE-OBS": "2026-03-03T06:00:00Z", "TIMESYS": "TDB"},
+        {"DATE-OBS": "2026-03-03T06:00:00", "TIMESYS": "UTC"},
+        {"DATE-AVG": "2026-03-03T06:00:30"},
+        {"DATE-AVG": "2026-03-03T06:00:30", "DATE-BEG": "2026-03-03T06:00:00"},
+        {"MJD-END": 61102.25 + 60.0 / 86400.0},
+        {"DATE-OBS": "2026-03-03", "UT": 6.0},
+        {"DATE-OBS": "2026-03-03", "UTC": 21600.0},
+    ],
+)
+def test_the_start_of_an_exposure_is_utc(cards):
+    assert frame_facts(fits.Header(cards), 60.0)["mjd"] == pytest.approx(61102.25, abs=1e-8)
+
+
+@pytest.mark.parametrize("scale", ["TAI", "TT", "TDB"])
+def test_leap_seconds_of_old_dates(scale):
+    time = Time("1999-01-01T06:00:00", scale="utc")
+    header = fits.Header({"DATE-OBS": getattr(time, scale.lower()).isot, "TIMESYS": scale})
+    assert frame_facts(header, math.nan)["mjd"] == pytest.approx(time.mjd, abs=0.003 / 86400.0)
+
+
 def test_a_day_alone_is_no_instant():
     found = frame_facts(fits.Header({"DATE-OBS": "1955-11-17"}), math.nan)
     assert (found["date_obs"], found["mjd"]) == ("1955-11-17", None)
@@ -89,6 +117,20 @@ def test_a_site_whose_longitude_counts_to_the_west(longitude):
     assert found["site"]["height"] == 2215.0
     assert found["ra"] == pytest.approx(31.25)
     assert found["dec"] == -5.0
+
+
+def test_places_in_other_forms():
+    place = EarthLocation.from_geodetic(-111.6, 31.96, 2096.0)
+    keys = ("OBSGEO-X", "OBSGEO-Y", "OBSGEO-Z")
+    geocentric = dict(zip(keys, (axis.value for axis in place.geocentric), strict=True))
+    for cards in (geocentric, {"SITELAT": "31d57m36s N", "SITELONG": "111d36m00s W",
+                               "SITEELEV": 2096.0}):  # fmt: skip
+        site = facts(**cards)["site"]
+        assert site == pytest.approx(
+            {"longitude": -111.6, "latitude": 31.96, "height": 2096.0}, abs=1e-4
+        )
+    orbit = {key: 1.1 * value for key, value in geocentric.items()}
+    assert facts(**orbit)["site"] is None
 
 
 def test_a_site_that_contradicts_the_airmass_is_none():

@@ -13,9 +13,9 @@ from typing import Any
 from skyextract.datamodel.header import OBJECT_KEYS, header_number, header_text
 from skyextract.sky.angles import parse_angle
 from skyextract.sky.bands import frame_filter
-from skyextract.sky.dates import frame_date
+from skyextract.sky.dates import INTO_EXPOSURE, ahead_of_utc, frame_date
 from skyextract.sky.moon import Site, airmass_at
-from skyextract.stages.astrometry.pointing import pointing
+from skyextract.stages.astrometry.pointing import comment_of, pointing
 
 FRAME_FIELDS = (
     "object", "filter", "date_obs", "mjd", "exposure_time", "airmass", "ra", "dec", "site",
@@ -23,8 +23,10 @@ FRAME_FIELDS = (
 )  # fmt: skip
 
 AIRMASS_KEYS = ("AIRMASS", "SECZ", "AIRMASS0", "ESO TEL AIRM START", "AMSTART", "AIRMSTRT")
-TIME_KEYS = ("TIME-OBS", "TIME_OBS", "UTSTART", "UT-START", "UTC-OBS", "UT-OBS", "UTC", "UT")
-"""Time of day where the card of the date has none."""
+TIME_KEYS = (
+    "TIME-OBS", "TIME_OBS", "UTSTART", "UT-START", "UTC-OBS", "UT-OBS", "UTC", "UT", "UTTIME",
+)  # fmt: skip
+"""Time of day where the card of the date has none; a number is hours, or seconds from 24 on."""
 SITE_KEYS = (
     ("OBSGEO-L", "OBSGEO-B", "OBSGEO-H"),
     ("LONG-OBS", "LAT-OBS", "ALT-OBS"),
@@ -37,6 +39,9 @@ SITE_KEYS = (
 )
 """Longitude, latitude and height of the telescope."""
 
+_SECONDS = re.compile(r"(?i)\bsec|[\[(]\s*s\s*[\])]")
+_DIRECTION = re.compile(r"(?i)(.*\d.*?)\s*([NSEW])\s*")
+_GEOCENTRIC = ("OBSGEO-X", "OBSGEO-Y", "OBSGEO-Z")
 _CLOCK = re.compile(r"\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?")
 _MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
 _MAX_AIRMASS = 40.0  # at the horizon
@@ -75,7 +80,7 @@ def frame_facts(
     facts["telescope"] = header_text(header, "TELESCOP", "TELESCOPE", "TELID", "OBSERVAT")
     facts["instrument"] = header_text(header, "INSTRUME", "INSTRUMENT", "DETECTOR", "CAMERA")
     facts["airmass"] = _airmass(header)
-    facts |= _when(header)
+    facts |= _when(header, exposure_time)
     found = pointing(header)
     if found is not None:
         facts["ra"], facts["dec"], _ = found
@@ -105,8 +110,12 @@ def _site(header: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, floa
     Some observatories count longitudes to the west: the sign is the one with which the frame has
     the airmass of its header, or is above the horizon.
     """
+    x, y, z = (header_number(header.get(key)) or 0.0 for key in _GEOCENTRIC)
+    place = Site.from_geocentric(x, y, z)
+    if (x or y) and abs(place.height) < _HIGHEST and _can_be(place, facts):
+        return asdict(place)
     for keys in SITE_KEYS:
-        longitude, latitude = (parse_angle(header.get(key), hours=False) for key in keys[:2])
+        longitude, latitude = (_coordinate(header.get(key)) for key in keys[:2])
         if abs(longitude) <= 360.0 and abs(latitude) <= 90.0 and (longitude or latitude):
             height = header_number(header.get(keys[2])) or 0.0
             height = height if abs(height) < _HIGHEST else 0.0
@@ -116,6 +125,14 @@ def _site(header: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, floa
             )
             return next((asdict(site) for site in sites if _can_be(site, facts)), None)
     return None
+
+
+def _coordinate(value: Any) -> float:
+    """Return a longitude or latitude, deg; one that ends with W or S is negative."""
+    match = _DIRECTION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return parse_angle(value, hours=False)
+    return parse_angle(match[1], hours=False) * (-1.0 if match[2].upper() in "SW" else 1.0)
 
 
 def _can_be(site: Site, facts: Mapping[str, Any]) -> bool:
@@ -128,8 +145,8 @@ def _can_be(site: Site, facts: Mapping[str, Any]) -> bool:
     return bool(abs(airmass / facts["airmass"] - 1.0) < _MAX_DIFFERENCE)
 
 
-def _when(header: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `date_obs` and `mjd`."""
+def _when(header: Mapping[str, Any], exposure_time: float) -> dict[str, Any]:
+    """Return `date_obs` and `mjd`, UTC, of the start of an exposure."""
     found = frame_date(header)
     mjd = found.mjd
     if not math.isfinite(mjd):
@@ -139,6 +156,10 @@ def _when(header: Mapping[str, Any]) -> dict[str, Any]:
         if clock is None:
             return {"date_obs": f"{_MJD_ZERO + timedelta(days=mjd):%Y-%m-%d}"}
         mjd += clock
+    seconds = ahead_of_utc(header, found)
+    if math.isfinite(exposure_time):
+        seconds += INTO_EXPOSURE.get(found.card, 0.0) * exposure_time
+    mjd -= seconds / 86400.0
     instant = _MJD_ZERO + timedelta(days=mjd)
     thousandths = round(instant.timestamp() * 1000.0)
     rounded = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=thousandths)
@@ -154,7 +175,12 @@ def _has_clock(value: Any) -> bool:
 def _clock(header: Mapping[str, Any]) -> float | None:
     """Return the time of day as part of a day; None if no card tells it."""
     for keyword in TIME_KEYS:
-        match = _CLOCK.match(str(header.get(keyword, "")))
+        value = header.get(keyword, "")
+        number = math.nan if isinstance(value, bool | str) else header_number(value)
+        if number is not None and 0.0 <= number < 86400.0:
+            in_seconds = number >= 24.0 or _SECONDS.search(comment_of(header, keyword))
+            return number / (86400.0 if in_seconds else 24.0)
+        match = _CLOCK.match(str(value))
         if match:
             hours, minutes, seconds = (float(group or 0.0) for group in match.groups())
             if hours < 24.0 and minutes < 60.0 and seconds < 61.0:

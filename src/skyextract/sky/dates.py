@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
@@ -12,13 +13,19 @@ from skyextract.record import record
 from skyextract.sky.angles import parse_angle
 
 DATE_KEYS = (
-    "MJD-OBS", "DATE-OBS", "MJD-AVG", "DATE-AVG", "MJD-BEG", "DATE-BEG", "MJD-MID", "MJD",
-    "JD", "JD-OBS", "JD_UTC", "DATE_OBS", "DATEOBS", "UTDATE", "UT-DATE", "DATE-LOC",
+    "MJD-OBS", "DATE-OBS", "MJD-BEG", "DATE-BEG", "MJD-AVG", "DATE-AVG", "MJD-MID", "MJD",
+    "JD", "JD-OBS", "JD_UTC", "DATE_OBS", "DATEOBS", "UTDATE", "UT-DATE", "MJD-END", "DATE-END",
+    "DATE-LOC",
 )  # fmt: skip
 """Cards in order of preference; the first with a date that can be is taken."""
 
 AT_START = ("MJD-OBS", "DATE-OBS", "MJD-BEG", "DATE-BEG", "MJD", "JD", "JD-OBS", "JD_UTC")
 """Those of the beginning of an exposure, or of some time in it."""
+
+INTO_EXPOSURE = {
+    "MJD-AVG": 0.5, "DATE-AVG": 0.5, "MJD-MID": 0.5, "MJD-END": 1.0, "DATE-END": 1.0,
+}  # fmt: skip
+"""Of others: the part of the exposure that has passed."""
 
 MAX_APART = 10.0
 """Days that these may differ by: local dates, frames of a few nights."""
@@ -99,6 +106,31 @@ def doubtful_dates(header: Mapping[str, Any]) -> str:
             )
             break
     return message
+
+
+_AHEAD_OF_TAI = {
+    "TAI": 0.0, "IAT": 0.0, "TT": 32.184, "TDT": 32.184, "ET": 32.184, "TDB": 32.184, "GPS": -19.0,
+}  # fmt: skip
+"""Seconds; TDB is TT to 2 ms."""
+_LEAPS = (
+    41317, 41499, 41683, 42048, 42413, 42778, 43144, 43509, 43874, 44239,
+    44786, 45151, 45516, 46247, 47161, 47892, 48257, 48804, 49169, 49534,
+    50083, 50630, 51179, 53736, 54832, 56109, 57204, 57754,
+)  # fmt: skip
+"""MJD of the leap seconds since 1972, when UTC was 10 s behind TAI."""
+
+
+def ahead_of_utc(header: Mapping[str, Any], date: FrameDate) -> float:
+    """Return by how many seconds the clock of a header, TIMESYS, is ahead of UTC.
+
+    A date that ends with Z, or a card JD_UTC, is UTC whatever TIMESYS says; scales that are not
+    known, and dates before 1972, are taken as UTC.
+    """
+    ahead = _AHEAD_OF_TAI.get(str(header.get("TIMESYS") or "").strip().upper())
+    told = date.card == "JD_UTC" or str(header.get(date.card)).strip().upper().endswith("Z")
+    if ahead is None or told or not date.mjd >= _LEAPS[0]:
+        return 0.0
+    return ahead + 9.0 + bisect_right(_LEAPS, date.mjd)
 
 
 def parse_mjd(value: Any) -> float:

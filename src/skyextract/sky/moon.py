@@ -29,6 +29,21 @@ class Site:
     latitude: float
     height: float = 0.0
 
+    @classmethod
+    def from_geocentric(cls, x: float, y: float, z: float) -> Site:
+        """Return the place of geocentric coordinates, m (Bowring 1976, Survey Review 23, 323)."""
+        radius, eccentricity2 = 1000.0 * _RADIUS, _FLATTENING * (2.0 - _FLATTENING)
+        p = math.hypot(x, y)
+        polar = (1.0 - _FLATTENING) * radius
+        angle = math.atan2(z * radius, p * polar)
+        latitude = math.atan2(
+            z + eccentricity2 / (1.0 - eccentricity2) * polar * math.sin(angle) ** 3,
+            p - eccentricity2 * radius * math.cos(angle) ** 3,
+        )
+        sine, cosine = math.sin(latitude), math.cos(latitude)
+        height = p * cosine + z * sine - radius * math.sqrt(1.0 - eccentricity2 * sine**2)
+        return cls(math.degrees(math.atan2(y, x)), math.degrees(latitude), height)
+
 
 @record
 class Moon:

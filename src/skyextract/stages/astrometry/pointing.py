@@ -106,7 +106,7 @@ def pointing(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
     for ra_key, dec_key in POINTING_KEYS:
         ra = parse_angle(header.get(ra_key), hours=True)
         dec = parse_angle(header.get(dec_key), hours=False)
-        comment = _comment(header, ra_key).lower()
+        comment = comment_of(header, ra_key).lower()
         if not is_sexagesimal(header.get(ra_key)):
             if _HOURS.search(comment):
                 ra *= 15.0
@@ -136,7 +136,7 @@ def _reference_point(header: Mapping[str, Any]) -> tuple[float, float, str] | No
     return (ra, dec, "CRVAL1") if math.isfinite(ra) and -90.0 <= dec <= 90.0 else None
 
 
-def _comment(header: Mapping[str, Any], key: str) -> str:
+def comment_of(header: Mapping[str, Any], key: str) -> str:
     """Return the comment of a card; a plain mapping has none."""
     comments = getattr(header, "comments", None)
     return "" if comments is None or key not in header else str(comments[key])
