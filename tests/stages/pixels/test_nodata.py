@@ -12,7 +12,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
 from skyextract.settings.keywords import Detector as Config
 from skyextract.stages.pixels.nodata import check_data
-from skyextract.stages.pixels.saturation import clipping_level
+from skyextract.stages.pixels.saturation import MIN_PILE, clipping_level
 from tests.simulate.badframes import good_frame
 
 SHAPE = (300, 280)
@@ -146,6 +146,18 @@ def test_clipping_level_becomes_the_saturation(level):
     assert result.detector.saturation == level
     np.testing.assert_array_equal((result.mask & Mask.SAT) != 0, image == level)
     assert f"clipped at {level:g}" in run.warnings[0]
+
+
+def test_one_star_at_full_scale_is_saturated_where_the_sky_is_above_the_default():
+    """Twilight of 52 000 in 16 bits, whose brightest star is flat in some pixels."""
+    image = np.minimum(51000.0 + sky() + stars(2e4, n=1), 65535.0)
+    n_flat = np.count_nonzero(image == 65535.0)
+    assert 0 < n_flat < MIN_PILE
+    result, run = checked(image, saturation=DEFAULT)
+    assert result.detector.saturation == 65535.0
+    np.testing.assert_array_equal((result.mask & Mask.SAT) != 0, image == 65535.0)
+    assert f"{n_flat} pixels are clipped at 65535" in run.warnings[1]
+    assert checked(np.minimum(image, 65534.0), saturation=DEFAULT)[0].detector.saturation == np.inf
 
 
 def test_a_card_that_no_pixel_reaches_is_not_the_saturation():

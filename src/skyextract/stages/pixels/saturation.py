@@ -21,6 +21,8 @@ PILE_FACTOR = 3.0
 """... if they are so many times those in the tenth of the range below."""
 MIN_CLIP = 10.0
 """A clipping level is so many times the noise above the sky."""
+FULL_SCALES = tuple(2.0**bits - 1.0 for bits in range(8, 17))
+"""Highest values of converters: where no level is known, one pixel there is enough."""
 MAX_CLIPPED_SHARE = 0.02
 """A highest value that covers more of the frame than this is padding, not saturation."""
 SMOOTH, MIN_SMOOTH = 3.0, 4
@@ -91,7 +93,7 @@ def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
     A card that no pixel reaches was true before a bias was taken off, or of another camera.
     """
     card = exposure.detector.saturation
-    is_known = card != DetectorConfig().satur_level
+    is_known = card != DetectorConfig().satur_level and card < math.inf
     if config.satur_level != DetectorConfig().satur_level:
         return exposure
     top = highest(exposure.image, run) if exposure.image.size else 0.0
@@ -106,7 +108,9 @@ def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
             rest = np.where(bad, lowest, exposure.image)
             level = clipping_level(rest, exposure.mask, highest(rest, run), run)
     if level is None:
-        return exposure
+        if not (card == math.inf and top in FULL_SCALES):
+            return exposure
+        level = top
     clipped = exposure.image >= np.float32(level)
     mask = exposure.mask & ~np.uint16(Mask.SAT)
     mask |= np.where(clipped, np.uint16(Mask.SAT), np.uint16(0))
