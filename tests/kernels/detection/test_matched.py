@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.background import BackgroundMap
-from skyextract.kernels.detection.matched import grow_discs, smooth_at
+from skyextract.kernels.detection.discs import grow_discs
+from skyextract.kernels.detection.matched import smooth_at
 from skyextract.run import Run
 from skyextract.stages.background.interpolate import mesh_variance
 from skyextract.stages.detection import matchedwaves
@@ -212,15 +213,23 @@ def test_nothing_to_say_where_all_is_bad():
 
 
 def test_discs():
-    segmentation = np.zeros((30, 30), np.int32)
+    """Of compact sources, a diagonal line of many rows, and one that meets the borders."""
+    segmentation = np.zeros((90, 70), np.int32)
     segmentation[10:13, 10:13] = 1
-    pixel = np.flatnonzero(segmentation)
-    mask = np.zeros((30, 30), np.uint8)
-    grow_discs(segmentation, pixel, np.array([0, len(pixel)]), np.array([4.5]), mask)
-    y, x = np.indices((30, 30))
-    dy = np.maximum(np.abs(y - 11) - 1, 0)
-    dx = np.maximum(np.abs(x - 11) - 1, 0)
-    np.testing.assert_array_equal(mask == 1, dy**2 + dx**2 <= 4.5**2)
+    segmentation[np.arange(20, 85), np.arange(2, 67)] = 2
+    segmentation[0, 50:] = segmentation[:30, 69] = 3
+    pixels = [np.flatnonzero(segmentation == k) for k in (1, 2, 3)]
+    first = np.cumsum([0, *map(len, pixels)])
+    y, x = np.indices(segmentation.shape)
+    for reach in (4.5, 0.0, 2.0), (0.3, 3.0, 11.7), (20.0, 1.0, 9.2):
+        mask = np.zeros(segmentation.shape, np.uint8)
+        grow_discs(segmentation, np.concatenate(pixels), first, np.array(reach), mask)
+        expected = np.zeros(mask.shape, bool)
+        for own, radius in zip(pixels, reach, strict=True):
+            v, u = np.divmod(own, mask.shape[1])
+            distance2 = (y[..., None] - v) ** 2 + (x[..., None] - u) ** 2
+            expected |= distance2.min(axis=2) <= radius**2
+        np.testing.assert_array_equal(mask == 1, expected)
 
 
 @pytest.mark.parametrize("has_bad", [False, True])

@@ -27,21 +27,21 @@ def sum_cells(image: F4, used: U1, edge_y: I8, edge_x: I8, total: F8, number: F8
         Output.
     """
     ny, nx = image.shape
-    total[:] = 0.0
-    number[:] = 0.0
+    light, count = np.empty(nx), np.empty(nx, np.int32)
     for j in range(edge_y.size):
-        past_row = edge_y[j + 1] if j + 1 < edge_y.size else ny
-        for y in range(edge_y[j], past_row):
-            for i in range(edge_x.size):
-                past = edge_x[i + 1] if i + 1 < edge_x.size else nx
-                light = 0.0
-                n = 0
-                for x in range(edge_x[i], past):
-                    if used[y, x] != 0:
-                        light += image[y, x]
-                        n += 1
-                total[j, i] += light
-                number[j, i] += n
+        light[:] = 0.0
+        count[:] = 0
+        for y in range(edge_y[j], edge_y[j + 1] if j + 1 < edge_y.size else ny):
+            row, counts = image[y], used[y]
+            for x in range(nx):
+                light[x] += row[x] if counts[x] != 0 else np.float32(0.0)
+                count[x] += 1 if counts[x] != 0 else 0
+        for i in range(edge_x.size):
+            value, n = 0.0, 0
+            for x in range(edge_x[i], edge_x[i + 1] if i + 1 < edge_x.size else nx):
+                value += light[x]
+                n += count[x]
+            total[j, i], number[j, i] = value, n
 
 
 @kernel

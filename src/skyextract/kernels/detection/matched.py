@@ -19,7 +19,7 @@ from skyextract.kernels.background.spline import Surface, interpolate_row, surfa
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, F8, I4, I8, U1
+    from skyextract.datamodel.arrays import F4, I4, I8, U1
 
 
 @kernel
@@ -324,40 +324,3 @@ def smooth_at(image: F4, bad: U1, has_bad: bool, taps: F4, px: I4, py: I4, out: 
                 total += tap * image[y, x]
                 weight += tap
         out[k] = total / weight if weight > np.float32(0.0) else np.float32(0.0)
-
-
-@kernel
-def grow_discs(segmentation: I4, pixel: I8, first: I8, reach: F8, mask: U1) -> None:
-    """Set the mask to 1 within ``reach[i]`` pixels of every pixel of source i.
-
-    Parameters
-    ----------
-    segmentation : (ny, nx)
-        Tells the pixels at the edge of a source, the only ones that need a disc.
-    pixel, first
-        Pixels of each source, see `Detections`.
-    mask : (ny, nx), changed in place
-    """
-    ny, nx = segmentation.shape
-    for i in range(len(reach)):
-        radius = int(reach[i])
-        width = np.empty(radius + 1, np.int64)
-        for v in range(radius + 1):
-            width[v] = int(math.sqrt(max(reach[i] * reach[i] - v * v, 0.0)))
-        for k in range(first[i], first[i + 1]):
-            y = pixel[k] // nx
-            x = pixel[k] - y * nx
-            own = segmentation[y, x]
-            inner = (
-                0 < x < nx - 1
-                and 0 < y < ny - 1
-                and segmentation[y, x - 1] == own
-                and segmentation[y, x + 1] == own
-                and segmentation[y - 1, x] == own
-                and segmentation[y + 1, x] == own
-            )
-            if inner:
-                continue
-            for v in range(max(y - radius, 0), min(y + radius, ny - 1) + 1):
-                w = width[abs(v - y)]
-                mask[v, max(x - w, 0) : min(x + w, nx - 1) + 1] = np.uint8(1)

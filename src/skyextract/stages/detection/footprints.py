@@ -10,8 +10,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, blank, copied, n_set
 from skyextract.datamodel.detections import Detections
+from skyextract.kernels.detection.discs import grow_discs
 from skyextract.kernels.detection.footprints import gather_grown, group_boxes, grow
-from skyextract.kernels.detection.matched import grow_discs
 from skyextract.kernels.values import BLENDED
 from skyextract.run import Run
 from skyextract.stages.detection.measurements import measure_footprints

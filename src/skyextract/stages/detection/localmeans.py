@@ -21,7 +21,7 @@ from skyextract.datamodel.background import BackgroundMap
 from skyextract.kernels.background.cells import sum_cells
 from skyextract.kernels.detection.quantiles import cell_quantiles
 from skyextract.kernels.values import MAD_TO_SIGMA
-from skyextract.stages.background.means import smoothed, sums_of_squares, weighted_mean
+from skyextract.stages.background.means import smoothed, weighted_mean
 from skyextract.stages.detection.noise import in_sigma, scale_at
 
 if TYPE_CHECKING:
@@ -93,33 +93,39 @@ def best_means(
     def gains(noise: F8 | F4, share: float) -> bool:
         return bool(chosen.any()) and float(np.median((noise / before)[chosen])) < 1.0 - share
 
-    def sharpened(width: float) -> tuple[F4, F4]:
-        """Return the image less what is within this width, stars as high as before, and noise."""
+    def sharpened(width: float) -> tuple[F8, F4]:
+        """Return what is left in the means of cells, stars as high as before, and its noise."""
         sigma = width * fwhm
         passed = 1.0 - np.exp(-0.5 * (2.0 * math.pi * sigma * frequency) ** 2)
         height = float((power * passed**2).sum() / power.sum())
         sharp = without_mean(filtered, sigma, without)
-        sharp *= np.float32(left / height)
-        return sharp, np.maximum(local_noise(sharp / np.float32(unit), fwhm, run), floor)
+        factor = left / height
+        means = factor * _means(sharp, side)
+        sharp *= np.float32(factor / unit)
+        return means, np.maximum(local_noise(sharp, fwhm, run), floor)
 
-    floor = np.maximum(np.minimum(pixel_noise(fwhm), 1.0), LEAST) * np.float32(left)
-    if not (gains(floor, MIN_GAIN) and gains(sharpened(LIKELY)[1], MIN_GAIN / 2.0)):
-        return None
     side = max(1, round(FINE_CELL * fwhm))
+    floor = np.maximum(np.minimum(pixel_noise(fwhm), 1.0), LEAST) * np.float32(left)
+    if not gains(floor, MIN_GAIN):
+        return None
+    likely = sharpened(LIKELY)
+    if not gains(likely[1], MIN_GAIN / 2.0):
+        return None
     least = np.full(before.shape, np.inf)
-    level = np.zeros([-(-size // side) for size in filtered.shape])
+    means = _means(filtered, side)
+    level: F8 = np.zeros((means.shape[0], means.shape[1]))
     nearest = np.ix_(*(
         np.abs(centres[:, None] - np.arange(n) * side - 0.5 * (side - 1)).argmin(axis=0)
         for centres, n in zip(places, level.shape, strict=True)
     ))  # fmt: skip
     for width in WIDTHS:
-        sharp, noise = sharpened(width)
+        sharp, noise = likely if width == LIKELY else sharpened(width)
         better = noise < least
         least[better] = noise[better]
-        np.copyto(level, _means(filtered - sharp, side), where=better[nearest])
+        np.copyto(level, means - sharp, where=better[nearest])
     if not gains(least, MIN_GAIN):
         return None
-    flat = np.where(chosen[nearest], level, _means(filtered - rest, side)).astype(np.float32)
+    flat = np.where(chosen[nearest], level, means - _means(rest, side)).astype(np.float32)
     around = BackgroundMap(flat, np.ones_like(flat), side, side, filtered.shape, 0.0, 1.0)
     return around, np.where(chosen, least, before).astype(np.float32)
 
@@ -145,17 +151,22 @@ def without_mean(filtered: F4, sigma: float, without: Callable[[F4, BackgroundMa
     pads = [(min(math.ceil(3.0 * sigma / cell), n - 1),) * 2 for n in shape]
     inner = tuple(slice(pad, pad + n) for (pad, _), n in zip(pads, shape, strict=True))
     known = (filtered != 0.0).view(np.uint8)
+    total, number = np.empty((2, *shape))
+    sum_cells(filtered, known, edges[0], edges[1], total, number)
+    weight = np.pad(number, pads, "reflect")
+    weights = np.maximum(smoothed(weight, sigma / cell)[inner], 1e-6)
     rest = filtered
-    for _ in range(2):
-        total, number = np.empty((2, *shape))
-        sum_cells(rest, known, edges[0], edges[1], total, number)
+    for turn in range(2):
+        if turn:
+            sum_cells(rest, known, edges[0], edges[1], total, number)
         mean = np.pad(total / np.maximum(number, 1.0), pads, "reflect", reflect_type="odd")
-        weight = np.pad(number, pads, "reflect")
         level = smoothed(weight * mean, sigma / cell)[inner]
-        level /= np.maximum(smoothed(weight, sigma / cell)[inner], 1e-6)
-        flat = level.astype(np.float32)
-        around = BackgroundMap(flat, np.ones_like(flat), cell, cell, filtered.shape, 0.0, 1.0)
-        rest = without(rest, around)
+        flat = (level / weights).astype(np.float32)
+        if cell == 1:
+            rest = np.where(known, rest - flat, np.float32(0.0))
+        else:
+            around = BackgroundMap(flat, np.ones_like(flat), cell, cell, filtered.shape, 0.0, 1.0)
+            rest = without(rest, around)
     return rest
 
 
@@ -250,8 +261,12 @@ def _middle_of_near(cells: F8) -> F8:
 
 def _means(values: F4, side: int) -> F8:
     """Return the means of square cells."""
-    number = sums_of_squares(np.ones(values.shape), side)
-    means: F8 = sums_of_squares(values, side) / number
+    if side == 1:
+        return values.astype(np.float64)
+    edges = [np.arange(0, size, side) for size in values.shape]
+    sums, number = np.empty((2, edges[0].size, edges[1].size))
+    sum_cells(values, np.ones(values.shape, np.uint8), edges[0], edges[1], sums, number)
+    means: F8 = sums / number
     return means
 
 
