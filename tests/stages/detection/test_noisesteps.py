@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.background import BackgroundMap
+from skyextract.stages.background.interpolate import background_at
 from skyextract.stages.detection.noisesteps import find_noise_step
 
 SIZE, SKY = 512, 400.0
@@ -38,6 +39,18 @@ def test_chips_whose_sky_was_matched(seed, turned):
     name, at = step.doubt.split("steps at ")[1].split(",")[0].split()
     assert name == ("row" if turned else "column")
     assert int(at) == pytest.approx(201, abs=8)
+
+
+@pytest.mark.parametrize("seed", [3, 8, 35])
+def test_a_step_of_the_sky_is_none_of_the_noise(seed):
+    """Next to it the background is off, and of few columns pixels are left: the calm ones."""
+    level = np.where(np.arange(SIZE) < 257, 400.0, 700.0)
+    image = np.random.default_rng(seed).poisson(level * 1.5, (SIZE, SIZE)) / 1.5
+    mesh = np.tile(np.repeat([400.0, 700.0], 4), (8, 1)).astype(np.float32)
+    sky = BackgroundMap(mesh, mesh, 64, 64, (SIZE, SIZE), 550.0, 19.0)
+    y, x = np.indices((SIZE, SIZE))
+    pixels = (image - background_at(sky, x, y)).astype(np.float32)
+    assert find_noise_step(pixels, sky, np.zeros(pixels.shape, np.bool_), 1.5, None) is None
 
 
 def test_without_a_sky_gains_are_one_of_several_reasons():

@@ -45,6 +45,10 @@ BESIDE = 4
 """... with so many pixels on either side."""
 SPARSE = 4
 """One in so many lines tells what is typical of them."""
+CLEAR = 0.5
+"""Of the pixels of the clearest column: what is left of fewer are the calm ones, ..."""
+MAX_OFF = 1.5
+"""... as where the sky is off by so many sigma, next to a step of it, and a part is cut off."""
 MIN_SKY = 0.6
 """Part of the frame that is sky, not sources, whose noise is that of their light."""
 OF_PHOTONS = 0.75
@@ -159,9 +163,14 @@ def _across(
         sky = background_at(background, y, x) if turned else background_at(background, x, y)
         variances.append(variance)
         numbers.append(number)
+        number[(number <= CLEAR * number.max()) | (np.abs(level) > MAX_OFF * background.sigma)] = (
+            0.0
+        )
         levels.append(level + sky.mean(axis=0, dtype=np.float64))
-    squares = _without_photons(np.array(variances), np.array(numbers), np.array(levels), most)
-    sums, number = np.cumsum(squares, axis=1), np.cumsum(numbers, axis=1)
+    number = np.array(numbers)
+    sums = np.where(number > 0.0, variances, 0.0)
+    squares = _without_photons(sums, number, np.array(levels), most)
+    sums, number = np.cumsum(squares, axis=1), np.cumsum(number, axis=1)
     before, after = _means(sums, number, -WIDTH, 0), _means(sums, number, 0, WIDTH)
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.log(after / before)
@@ -218,7 +227,7 @@ def _without_photons(sums: F8, number: F8, level: F8, most: float) -> F8:
     `most` is the highest slope, variance per level, that photons can have.
     """
     variance = sums / np.maximum(number, 1.0)
-    use, slope, middle = number > 0.5 * number.max(), 0.0, 0.0
+    use, slope, middle = number > 0.0, 0.0, 0.0
     for _ in range(2):
         if np.count_nonzero(use) < WIDTH:
             return sums
