@@ -282,7 +282,7 @@ def test_bright_stars_that_the_reference_has_not(lost):
     assert calibrate(catalog, reference).metrics["checks"]["n_alone"] == 0
 
 
-def test_flux_column():
+def test_flux_column(caplog):
     catalog, reference = make_pair()
     default = make_exposure(psf=Psf.gaussian(3.5))
     assert calibrate(catalog, reference, default).metrics["flux_key"] == "FLUX_AUTO"
@@ -292,6 +292,9 @@ def test_flux_column():
     )
     one = calibrate(apertures, reference, config=Config(phot_flux_key="APER"))
     two = calibrate(apertures, reference, config=Config(phot_flux_key="FLUX_APER(2)"))
+    # what was asked for is no fallback, and words say what it means
+    assert one.status == "COMPLETE"
+    assert caplog.text.count("MAG_AUTO and MAG_PSF, are 0.75 mag too bright by it") == 1
     assert two.metrics["zero_point"] - one.metrics["zero_point"] == pytest.approx(0.7526, abs=2e-3)
     assert_failed(calibrate(catalog, reference, config=Config(phot_flux_key="PETRO")), "FLUX_PETRO")
     assert_failed(

@@ -330,6 +330,11 @@ def _remarks(
             f"{mixture.share:.0%} of the stars are {-mixture.apart:+.3f} mag from the others: two "
             "surveys in the reference, another filter? Which of them are right cannot be told"
         )
+    if scale.is_of_aperture and scale.lack > NOTED_TREND:
+        remarks.append(
+            "the zero point is that of the light in the aperture of FLUX_APER: magnitudes of "
+            f"other fluxes, MAG_AUTO and MAG_PSF, are {scale.lack:.2f} mag too bright by it"
+        )
     if not scale.is_off and scale.excess > 0.5 * KRON_LOSS:
         remarks.append(
             f"the flux of the stars exceeds their Kron flux by {scale.above_kron:.2f} mag: PSF or "

@@ -56,6 +56,8 @@ class FluxScale:
         Of this median, mag.
     rounding_error : float
         What rounding to whole steps may take of the light of all stars or add to it, mag.
+    is_of_aperture : bool
+        Whether the flux is that in a fixed aperture, which lacks light by choice.
     hidden_error : float
         Error of the light of hidden sources that was taken off, mag.
     """
@@ -64,6 +66,7 @@ class FluxScale:
     above_kron: float = math.nan
     kron_error: float = 0.0
     rounding_error: float = 0.0
+    is_of_aperture: bool = False
     hidden_error: float = 0.0
 
     @property
@@ -79,7 +82,8 @@ class FluxScale:
     @property
     def is_off(self) -> bool:
         """Whether the flux differs from that of the Kron aperture by more than the noise may."""
-        return max(self.excess, self.lack) - SURE_SCALE * self.kron_error > WEAK_SCALE
+        lack = 0.0 if self.is_of_aperture else self.lack
+        return max(self.excess, lack) - SURE_SCALE * self.kron_error > WEAK_SCALE
 
 
 def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars) -> FluxScale:
@@ -91,6 +95,7 @@ def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars
         above_kron=above_kron,
         kron_error=kron_error,
         rounding_error=_rounding_error(exposure, kind, column(catalog, flux_key)[stars.row]),
+        is_of_aperture=kind == "FLUX_APER",
         hidden_error=_hidden_error(catalog, exposure, flux_key, stars),
     )
 
