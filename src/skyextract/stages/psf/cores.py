@@ -169,7 +169,7 @@ def find_cut_cores(
     both = np.concatenate([places[:, :FIRST], hit[:, :FIRST]], axis=1)
     stars = _fitted(_cut_out(psf, data, variance, both, size), psf, inverse_gain)
     level = float(stars.top.max(initial=0.0))
-    if _n_too_faint(stars, psf, level) < PAIR:
+    if _n_too_faint(stars, psf, level) < PAIR or not _cores_of(stars, psf, level).enough:
         return None
     both = np.concatenate([places[:, :most], hit[:, :most]], axis=1)
     stars = _fitted(_cut_out(psf, data, variance, both, size), psf, inverse_gain)
@@ -299,26 +299,49 @@ def _twice(stars: _Stars, reach: float) -> Bools:
     return np.asarray(twice, dtype=np.bool_)
 
 
-def _judged(stars: _Stars, psf: Psf, shape: tuple[int, ...], level: float) -> CutCores | None:
-    """Return what the cores of stars whose wings are those of the PSF say."""
+@record
+class _Cores:
+    """The cores of stars whose wings are those of the PSF.
+
+    `light` is what the wings say there is, `core` the pixels within half of the peak, `share` the
+    part of the light in these that is there, `whole` whether that is all of it, `lost` whether it
+    is not where the peak was above the level, `enough` whether that many say something.
+    """
+
+    light: F8
+    core: Bools
+    share: F8
+    whole: Bools
+    lost: Bools
+    enough: bool
+
+
+def _cores_of(stars: _Stars, psf: Psf, level: float) -> _Cores:
     model = stars.model(psf)
     light = stars.flux[:, None, None] * model
     peak = _highest(light)
     core = model > 0.5 * _highest(model)[:, None, None]
     share = np.where(core, stars.data, 0.0).sum((1, 2)) / np.where(core, light, 0.0).sum((1, 2))
-    sigma = stars.error / stars.flux
-    lost = (peak > ABOVE * level) & (share < 1.0 - np.maximum(LOSS, SURE * sigma))
+    limit = 1.0 - np.maximum(LOSS, SURE * stars.error / stars.flux)
+    lost = (peak > ABOVE * level) & (share < limit)
     lost &= (stars.top > TOP * level) & (peak < MAX_PEAK * level)
     n_lost = int(lost.sum())
-    above = peak > CLEARLY * level
-    n_above, n_kept = int(above.sum()), int((above & ~lost).sum())
-    below = peak < ABOVE * level
-    kept = below & (share > 1.0 - np.maximum(LOSS, SURE * sigma))
     alike = n_lost >= PAIR and np.ptp(stars.top[lost]) < ALIKE * level
     enough = n_lost >= MIN_LOST or (alike and share[lost].max() < 1.0 - PAIR_LOSS)
-    if not enough or n_kept > MAX_KEPT * n_above:
+    return _Cores(light, core, share, share > limit, lost, bool(enough))
+
+
+def _judged(stars: _Stars, psf: Psf, shape: tuple[int, ...], level: float) -> CutCores | None:
+    """Return what the cores of stars whose wings are those of the PSF say."""
+    cores = _cores_of(stars, psf, level)
+    light, core, share, lost = cores.light, cores.core, cores.share, cores.lost
+    peak = _highest(light)
+    above = peak > CLEARLY * level
+    if not cores.enough or (above & ~lost).sum() > MAX_KEPT * above.sum():
         return None
-    if kept.sum() < MIN_KEPT or below.sum() - kept.sum() > MAX_KEPT * below.sum():
+    below = peak < ABOVE * level
+    n_whole = int((below & cores.whole).sum())
+    if n_whole < MIN_KEPT or below.sum() - n_whole > MAX_KEPT * below.sum():
         return None
     cut = (peak > level)[:, None, None] & (light > CUT * level)
     missing = light - stars.data
@@ -330,7 +353,7 @@ def _judged(stars: _Stars, psf: Psf, shape: tuple[int, ...], level: float) -> Cu
     inside = (light > INSIDE * level) & cut
     flat = bool(inside.any()) and float(np.median(stars.data[inside])) > CUT * level
     return CutCores(
-        level, np.unique(pixels), n_lost, 1.0 - float(np.median(share[lost])), flat
+        level, np.unique(pixels), int(lost.sum()), 1.0 - float(np.median(share[lost])), flat
     )  # fmt: skip
 
 
