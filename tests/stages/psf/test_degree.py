@@ -16,9 +16,11 @@ from skyextract.settings.keywords import Config
 from skyextract.settings.steps import Status
 from skyextract.stages.characterize import characterize
 from skyextract.stages.pointsources.fit import psf_photometry
+from skyextract.stages.psf import degree
 from skyextract.stages.psf.degree import is_nearer, rejects_outward
 from skyextract.stages.psf.misfit import odd_misfit
 from skyextract.stages.psf.model import Variation
+from tests.simulate import lights
 from tests.simulate.noises import KINDS, make
 
 
@@ -71,6 +73,21 @@ def test_widths_that_no_parabola_follows_get_a_higher_degree():
     off -= np.median(off)
     # The best parabola leaves 9 %.
     assert np.sqrt(np.mean(np.square(off))) < 0.07
+
+
+def cirrus(rng, size):
+    k = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
+    k[0, 0] = 1.0
+    field = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(size, size))) * k**-1.45, s=(size, size))
+    return lights.smoothed(2.0 * (field - field.min()) / field.std(), lights.FWHM / 2.3548)
+
+
+def test_structure_of_the_sky_does_not_vary_the_psf(monkeypatch):
+    frame = lights.make(cirrus, 7, size=384, n=120)
+    corners = np.array([0.0, 383.0, 0.0, 383.0]), np.array([0.0, 0.0, 383.0, 383.0])
+    assert psf_of(frame.image, lights.GAIN).degree == 0
+    monkeypatch.setattr(degree, "slope_of_sizes", lambda *_: math.inf)
+    assert np.ptp(psf_of(frame.image, lights.GAIN).local_fwhm(*corners)) > 0.1 * lights.FWHM
 
 
 @pytest.mark.parametrize("seed", [2, 5])

@@ -57,6 +57,14 @@ for one profile of local width, which has the freedom of its forms more."""
 SURE_OUTWARD = 1.0
 """The same for one profile where the stars that were rejected, or the sizes, say so, too."""
 
+FOLLOWED, DOUBTFUL, WORSE = 0.9, 2.0, 2.0
+"""Slope of the sizes of stars over those of the model where they stand, below which by so many of
+its errors the structure of the sky varies and not the PSF; a constant PSF is taken unless stars
+that are left out are farther from it by as many errors."""
+
+VARIES = 0.005
+"""Scatter of log10 of the sizes of the model from which that matters: 1 % of the fluxes."""
+
 SURE_AT_ONCE = 3.0
 """The same where not all groups of stars have been left out yet."""
 
@@ -69,7 +77,9 @@ def with_best_degree(
     One profile of local width is tried where sizes vary much over the field, and where the stars
     that were rejected are those far out; a higher degree where the sizes of the stars follow it.
     Where bright stars fit worse than faint ones the PSF may vary with something else, as the phase
-    of a resampled grid, and terms of the field follow single bright stars: none is tried.
+    of a resampled grid, and terms of the field follow single bright stars: none is tried.  Nor is
+    one where sizes do not follow those of the model: on structure of the sky (cirrus, nebulae) its
+    terms are that of single stars, and fluxes trend over the field with them.
 
     Parameters
     ----------
@@ -84,12 +94,16 @@ def with_best_degree(
     """
     degree = fit.psf.degree
     usual = min(most, USUAL)
-    if degree < usual and structure_of(sizes, fit, usual) > STRUCTURE:
-        return _of_few_stars(fit, build, most)
-    if degree == 0:
-        return fit
     order = np.argsort(np.argsort(-fit.flux, kind="stable"), kind="stable")
     groups: list[Bools] = [order % LEFT_OUT == k for k in reversed(range(LEFT_OUT))]
+    few = degree < usual and structure_of(sizes, fit, usual) > STRUCTURE
+    if few and (best := _of_few_stars(fit, sizes, build, most)) is not fit:
+        return best
+    with suppress(StepError):
+        if slope_of_sizes(sizes, fit) < FOLLOWED and not _is_farther(build, fit, groups):
+            return build(Variation(0), None)
+    if few or degree == 0:
+        return fit
     bright: Bools = fit.flux >= median(fit.flux[fit.used])
     outward = rejects_outward(fit)
     tried = [Variation(0)] if bright_misfit(fit) > DOUBT else []
@@ -120,17 +134,19 @@ def with_best_degree(
 
 
 def _of_few_stars(
-    fit: PsfFit, build: Callable[[Variation, Bools | None], PsfFit], most: int
+    fit: PsfFit, sizes: F8, build: Callable[[Variation, Bools | None], PsfFit], most: int
 ) -> PsfFit:
     """Return the fit, or one of a profile of local width if as few stars as there are bear it.
 
-    None can be spared: the model has to be nearer to all of them, without it rejects no more.
+    None can be spared: the model has to be nearer to all of them, without it rejects no more, and
+    sizes have to follow it.
     """
     with suppress(StepError):
         other = build(Variation(most, scaled=True), None)
         change = _log_chi2(other, np.ones(fit.x.size, np.bool_))
         change -= _log_chi2(fit, np.ones(fit.x.size, np.bool_))
-        if other.used.sum() >= fit.used.sum() and _gain(change, WORTH, SURE_OF_PROFILE):
+        is_kept = other.used.sum() >= fit.used.sum() and slope_of_sizes(sizes, other) >= FOLLOWED
+        if is_kept and _gain(change, WORTH, SURE_OF_PROFILE):
             return other
     return fit
 
@@ -189,6 +205,44 @@ def structure_of(sizes: F8, fit: PsfFit, higher: int) -> float:
     if free < 1:
         return 0.0
     return float((left[0] - left[1]) / (n_terms[1] - n_terms[0]) / max(left[1] / free, 1e-30))
+
+
+def slope_of_sizes(sizes: F8, fit: PsfFit) -> float:
+    """Return the slope of sizes of stars over those of the model at their places, at most.
+
+    By `DOUBTFUL` errors more than it is: 1 where the PSF varies, 0 where the model varies alone;
+    infinite where that is as good as constant.
+
+    Parameters
+    ----------
+    sizes : (n,) float64
+        Log10.
+    """
+    rows = np.isfinite(sizes) & fit.used
+    own, of_model = sizes[rows], np.log10(fit.psf.local_fwhm(fit.x[rows], fit.y[rows]))
+    of_model = of_model - of_model.mean()
+    power = float(of_model @ of_model)
+    if not power > of_model.size * VARIES**2:
+        return math.inf
+    own = own - median(own)
+    slope = float(of_model @ own) / power
+    scatter = MAD_TO_SIGMA * median(np.abs(own - slope * of_model))
+    return slope + DOUBTFUL * max(scatter, SIZE_ERROR) / math.sqrt(power)
+
+
+def _is_farther(
+    build: Callable[[Variation, Bools | None], PsfFit], fit: PsfFit, groups: list[Bools]
+) -> bool:
+    """Tell whether a constant PSF is farther from stars that are left out than the fit is."""
+    change = np.concatenate([
+        _log_chi2(build(Variation(0), held_out), held_out & fit.used)
+        - _log_chi2(build(fit.variation, held_out), held_out & fit.used)
+        for held_out in groups
+    ])  # fmt: skip
+    change = change[np.isfinite(change)]
+    if change.size < LEFT_OUT:
+        return True
+    return bool(change.mean() > WORSE * change.std() / math.sqrt(change.size))
 
 
 def _alike(sizes: F8, fit: PsfFit, degree: int) -> Bools:
