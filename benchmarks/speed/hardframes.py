@@ -10,7 +10,8 @@ gradient that falls back again and again, under a hundred trails, or with a glob
 the nebula; spectra;
 stars out of focus (27 pixels, or 30 with vanes), trailed, along arcs about a pole, or spread to
 lines by a grating; stars that become wider, or comatic, by the fourth power of the distance from
-the middle; and rates of single photons.  A run that takes longer than LIMIT seconds is ended.
+the middle; rates of single photons; speckles of coherent light; a star every 12 pixels; round
+plateaus of one value.  A run that takes longer than LIMIT seconds is ended.
 """
 
 from __future__ import annotations
@@ -273,6 +274,39 @@ def photon_rates(size: int, rng: np.random.Generator) -> np.ndarray:
     return (rng.poisson((light + 0.1) * exposure / 2e4) / exposure).astype(np.float32)
 
 
+def speckles(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return coherent light through a round pupil: the square of waves of random phase."""
+    wave = np.fft.fftfreq(size)
+    waves = np.exp(2j * np.pi * rng.random((size, size))) * (np.hypot(wave[:, None], wave) < 1 / 9)
+    light = np.abs(np.fft.fft2(waves)) ** 2
+    return rng.poisson(300 + 2000 * light / light.mean()).clip(0, 65535).astype(np.uint16)
+
+
+def _of_light(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return light that is spread by an ordinary PSF, on sky."""
+    offset = np.fft.fftfreq(len(light), 1.0 / len(light))
+    shape = np.fft.rfft2(moffat(offset**2 + offset[:, None] ** 2))
+    spread = np.fft.irfft2(np.fft.rfft2(light) * shape).clip(0)
+    return rng.poisson(500 + spread).clip(0, 65535).astype(np.uint16)
+
+
+def lattice(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return equal stars, one every 12 pixels."""
+    light = np.zeros((size, size))
+    light[6::12, 6::12] = 20000
+    return _of_light(light, rng)
+
+
+def plateaus(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return discs of 5 pixels' radius and 3000 ADU, also where they meet, one per 400 pixels."""
+    offset = np.fft.fftfreq(size, 1.0 / size)
+    disc = np.fft.rfft2(np.hypot(offset, offset[:, None]) < 5)
+    light = np.zeros((size, size))
+    light[tuple(rng.integers(0, size, (2, size * size // 400)))] = 1
+    covered = np.fft.irfft2(np.fft.rfft2(light) * disc) > 0.5
+    return (rng.normal(500, 10, (size, size)) + 3000 * covered).round().astype(np.uint16)
+
+
 FRAMES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "gamma noise": gamma_noise,
     "8-bit noise": eight_bits,
@@ -297,6 +331,9 @@ FRAMES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "wide corners": wide_corners,
     "comatic corners": comatic_corners,
     "rates of photons": photon_rates,
+    "speckles": speckles,
+    "star every 12 pixels": lattice,
+    "round plateaus": plateaus,
 }
 
 
