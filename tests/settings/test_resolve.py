@@ -244,6 +244,15 @@ def test_keywords_and_values_that_sextractor_had_are_ignored():
     assert "my.conf:11: CATALOG_TYPE FITS_TPX is not written: FITS_LDAC is" in told
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_a_dumped_configuration_has_nothing_to_be_told(full):
+    """Keywords without a meaning here are told where they do not have their default."""
+    assert not from_text(dump(full)).notes
+    assert from_text("BASE_DEFAULTS SKYEXTRACT\nPSF_NMAX 3\nSOM_NAME default.som").notes == [
+        "no meaning here, ignored: PSF_NMAX"
+    ]
+
+
 def test_no_keyword_of_today_is_taken_for_an_old_one():
     assert not KEYWORDS & declarations().keys()
 

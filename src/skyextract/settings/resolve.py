@@ -225,7 +225,9 @@ def resolve(
     for setting in given:
         item = table[setting.name]
         if item.keyword.support == "ignored":
-            ignored.append(setting.name)
+            dumped = split_values(format_value(item.default), setting.origin)
+            if sextractor or setting.values != dumped:
+                ignored.append(setting.name)
             origins[setting.name] = setting.origin
             continue
         value = convert(_first_as_sextractor(setting, item, notes), item)
