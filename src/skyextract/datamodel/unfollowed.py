@@ -21,11 +21,14 @@ class Unfollowed:
         0-based pixels.
     is_unlike : (n,) bool
         Stars that are not those of the PSF.
+    scale : (float, float)
+        What distances along x and y count: (0, 1) where the part is of rows, (1, 0) of columns.
     """
 
     x: F8
     y: F8
     is_unlike: Bools
+    scale: tuple[float, float] = (1.0, 1.0)
 
     def covers(self, x: F8, y: F8) -> Bools:
         """Tell which places are in that part: nearest to one of its stars; (m,) of 0-based pixels.
@@ -35,6 +38,7 @@ class Unfollowed:
         covered = np.zeros(x.size, dtype=np.bool_)
         for first in range(0, x.size, AT_ONCE):
             some = np.s_[first : first + AT_ONCE]
-            squares = (x[some, None] - self.x) ** 2 + (y[some, None] - self.y) ** 2
+            dx, dy = x[some, None] - self.x, y[some, None] - self.y
+            squares = (self.scale[0] * dx) ** 2 + (self.scale[1] * dy) ** 2
             covered[some] = self.is_unlike[squares.argmin(axis=1)]
         return covered

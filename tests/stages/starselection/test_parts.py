@@ -14,6 +14,7 @@ from skyextract.stages.starselection.parts import (
     _chance_of_directions,
 )
 from skyextract.stages.starselection.parts import doubt_of_parts as doubt_and_part
+from skyextract.stages.starselection.patches import alike_in_bands
 from skyextract.stages.starselection.together import part_of_few
 
 SHAPE = (2000, 1000)
@@ -251,6 +252,40 @@ def test_tiles_of_another_size_each(n):
 
         told += bool(doubt_of_parts(sizes(seed, n, size), PSF, SHAPE))
     assert told >= 19
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_seeing_that_changes_from_line_to_line(axis):
+    """A drift scan: no polynomial of low degree follows, and the rows are those of its crests."""
+    n, told = 90, 0
+    for seed in range(10):
+
+        def size(u, v):
+            return 3.0 * (1.0 + 0.12 * np.sin(26.0 * (u if axis == "x" else v)))
+
+        some = sizes(seed, n, size, lambda u, v: np.arange(n) % 3 > 0)
+        message, bands = doubt_and_part(some, PSF, SHAPE)
+        assert message
+        if bands is None or bands.scale == (1.0, 1.0):  # a part by chance
+            continue
+        told += 1
+        assert f"from {'column' if axis == 'x' else 'row'} to" in message
+        # A band goes through all of the frame.
+        place = np.linspace(20.0, 980.0, 60)
+        one, other = (np.full(60, at) for at in (3.0, 503.0))
+        first, second = (
+            bands.covers(*((place, at) if axis == "x" else (at, place))) for at in (one, other)
+        )
+        assert (first == second).all()
+        assert 0.3 < first.mean() < 1.0
+    assert told >= 5
+
+
+def test_sizes_in_any_order_are_no_bands():
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        away, x, y = rng.normal(0.0, 0.04, 40), *rng.uniform(0, 1000, (2, 40))
+        assert alike_in_bands(away, away, x, y) == ("", None)
 
 
 def test_stars_upon_the_light_of_a_galaxy_are_no_part_of_the_frame():

@@ -18,7 +18,7 @@ from skyextract.stages.psf.model import PsfFit
 from skyextract.stages.psf.photons import growth_of_noise
 from skyextract.stages.starselection.candidates import Candidates, find_candidates
 from skyextract.stages.starselection.linearity import doubt_of_linearity, not_linear
-from skyextract.stages.starselection.parts import doubt_of_parts
+from skyextract.stages.starselection.parts import doubt_of_bands, doubt_of_parts
 from skyextract.stages.starselection.stars import JUDGED, Selection
 
 MAX_TOUCHED, MIN_TOUCHED = 0.03, 3
@@ -92,13 +92,15 @@ def doubt_of_psf(
 
     Where it is not that of the stars in a part of it, this part, too.
     """
-    message = (
-        doubt_of_length(psf)
-        or doubt_of_stars(selection, is_beam(psf.fwhm, frame.beam))
-        or doubt_of_defects(selection, fit.used, psf.fwhm)
-    )
+    message = doubt_of_length(psf)
     if message:
         return message, None
+    message = doubt_of_stars(selection, is_beam(psf.fwhm, frame.beam)) or doubt_of_defects(
+        selection, fit.used, psf.fwhm
+    )
+    if message:  # sizes do not crowd at one, either, where they change from row to row
+        bands = doubt_of_bands(selection.sizes, psf, frame.shape)
+        return bands if bands[0] else (message, None)
     message, part = doubt_of_parts(selection.sizes, psf, frame.shape)
     return message or doubt_of_linearity(stars.flux, stars.fwhm), part
 

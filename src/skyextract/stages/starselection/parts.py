@@ -20,7 +20,7 @@ from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.stages.starselection.locus import BRIGHT, departures, departures_from, field_of
 from skyextract.stages.starselection.modelsizes import ModelSizes
-from skyextract.stages.starselection.patches import alike_among_neighbours
+from skyextract.stages.starselection.patches import alike_among_neighbours, alike_in_bands
 from skyextract.stages.starselection.rectangles import Edges, rectangles, rectangles_and_strips
 from skyextract.stages.starselection.together import FEW, of_that_size, part_of_few
 
@@ -122,6 +122,9 @@ def doubt_of_parts(
     part = _part_unlike(of_round, model, shape)
     if part is not None:
         return _told(part, FOCUS, shape), _of_focus(part, every, model)
+    message, bands = _in_bands(every, model, shape)
+    if message:
+        return message, bands
     message = _told_of_patches(_alike_in_patches(of_round, model, shape))
     message = message or _told_of_left_out(of_round, model, shape)
     if message:
@@ -134,6 +137,23 @@ def doubt_of_parts(
         return "", None
     is_trail = np.isin(np.arange(sizes.x.size), part.rows)
     return _told(part, "have trailed stars", shape), Unfollowed(sizes.x, sizes.y, is_trail)
+
+
+def doubt_of_bands(
+    sizes: Sizes | None, psf: Psf, shape: tuple[int, int]
+) -> tuple[str, Unfollowed | None]:
+    """Tell of sizes that change along one axis only, which the PSF does not follow, as above."""
+    if sizes is None or not sizes.is_star.any():
+        return "", None
+    every = sizes.take(sizes.is_round & ~_within_galaxies(sizes))
+    return _in_bands(every, ModelSizes(psf, shape), shape)
+
+
+def _in_bands(
+    sizes: Sizes, model: ModelSizes, shape: tuple[int, int]
+) -> tuple[str, Unfollowed | None]:
+    rest = _from_surface(sizes, *field_of(sizes.x, sizes.y, shape))
+    return alike_in_bands(_from_psf(sizes, model), rest, sizes.x, sizes.y)
 
 
 def _of_focus(part: _Part, sizes: Sizes, model: ModelSizes) -> Unfollowed:

@@ -1,4 +1,4 @@
-"""Sizes of stars that neighbours have alike and the PSF does not follow: tiles of a mosaic.
+"""Sizes of stars that neighbours have alike and the PSF does not follow: tiles of a mosaic, rows.
 
 Where there are many parts with stars of their own, few stars are in each, and the departures of
 sizes from the PSF show it by being alike among neighbours: Moran's I (P. A. P. Moran 1950,
@@ -13,6 +13,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.noise import median
+from skyextract.datamodel.unfollowed import Unfollowed
 from skyextract.kernels.values import MAD_TO_SIGMA
 
 NEIGHBOURS = 3
@@ -33,6 +34,63 @@ which they are a cluster of galaxies: stars of a tile are of one size."""
 
 SURE = 3.0
 """Moran's I over its scatter for sizes that are in any order."""
+
+SURE_ALONG = 3.5
+"""The same for neighbours along one axis..."""
+
+OTHER_AXIS = 0.5
+"""... and so much of it along the other one, at most."""
+
+OFF, MEAN_OF = 0.02, 5
+"""Departure of log10 sizes, as the median of so many along the axis, whose fluxes are off."""
+
+
+def alike_in_bands(away: F8, rest: F8, x: F8, y: F8) -> tuple[str, Unfollowed | None]:
+    """Tell of sizes that change along one axis faster than a PSF: a drift scan in another seeing.
+
+    Ranks of departures from the PSF, and from a surface of low degree, are correlated with those of
+    the next star along the axis (Wald & Wolfowitz 1943, Ann. Math. Stat. 14, 378), not across.
+
+    Parameters
+    ----------
+    away, rest : (n,) float64
+        Departures of log10 sizes from the PSF, and from the surface.
+    x, y : (n,) float64
+        Pixels.
+
+    Returns
+    -------
+    str, Unfollowed or None
+        The doubt and the bands; empty and None where there are none.
+    """
+    if x.size < MIN_STARS:
+        return "", None
+    orders = [np.argsort(axis, kind="stable") for axis in (x, y)]
+    sure = [min(_serial_correlation(values[k]) for values in (away, rest)) for k in orders]
+    along = int(sure[1] > sure[0])
+    if sure[along] < SURE_ALONG or sure[1 - along] > OTHER_AXIS * sure[along]:
+        return "", None
+    half, order = MEAN_OF // 2, orders[along]
+    padded = np.pad(away[order], half, mode="reflect")
+    middle = np.sort(np.lib.stride_tricks.sliding_window_view(padded, MEAN_OF), axis=1)[:, half]
+    is_off = np.abs(middle) > OFF
+    if not is_off.any():
+        return "", None
+    place, name = (x, y)[along][order], ("column", "row")[along]
+    low, high = 10.0 ** middle.min() - 1.0, 10.0 ** middle.max() - 1.0
+    message = (
+        f"stars are {low:+.0%} to {high:+.0%} wider than the PSF from {name} to {name}, faster "
+        f"than it can vary (a drift scan in changing seeing?): fluxes in {name}s where it does not "
+        f"follow, from {round(place[is_off][0]) + 1} to {round(place[is_off][-1]) + 1}, are off"
+    )
+    scale = (0.0, 1.0) if along else (1.0, 0.0)
+    return message, Unfollowed(x[order], y[order], is_off, scale)
+
+
+def _serial_correlation(values: F8) -> float:
+    """Return the correlation of the ranks of neighbours over its scatter by chance."""
+    rank = np.argsort(np.argsort(values, kind="stable")) - 0.5 * (values.size - 1)
+    return float((rank[1:] * rank[:-1]).mean() / np.square(rank).mean() * math.sqrt(values.size))
 
 
 def alike_among_neighbours(away: F8, x: F8, y: F8) -> float:
