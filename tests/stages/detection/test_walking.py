@@ -74,3 +74,8 @@ def test_no_streaks_of_other_patterns():
     for name, pattern in patterns.items():
         image = noise + pattern
         assert found(image, *stars(image)) is None, name
+
+
+@pytest.mark.filterwarnings("error")
+def test_constant_pixels_have_no_streaks():
+    assert found(np.zeros((SIZE, SIZE)), [], [], []) is None

@@ -133,6 +133,8 @@ def _products(tile: F4, sigma: float, bad: Bools) -> tuple[F8, F8] | None:
     if np.count_nonzero(known) < MIN_SKY * known.size:
         return None
     values = np.where(known, np.clip(scaled - median(scaled[known]), -CLIP, CLIP), 0.0)
+    if not values.any():  # a map of weights
+        return None
     both = np.abs(np.fft.rfft2(np.stack([values, known]).astype(np.float32))) ** 2
     products, numbers = np.fft.irfft2(both, s=tile.shape)
     return products, np.maximum(numbers, 1.0)
