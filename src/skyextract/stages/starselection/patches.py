@@ -63,8 +63,10 @@ def alike_in_bands(away: F8, rest: F8, x: F8, y: F8) -> tuple[str, Unfollowed | 
     str, Unfollowed or None
         The doubt and the bands; empty and None where there are none.
     """
-    if x.size < MIN_STARS:
+    rows = np.flatnonzero(np.abs(away - median(away)) < NO_STAR)
+    if rows.size < MIN_STARS:
         return "", None
+    away, rest, x, y = (values[rows] for values in (away, rest, x, y))
     orders = [np.argsort(axis, kind="stable") for axis in (x, y)]
     sure = [min(_serial_correlation(values[k]) for values in (away, rest)) for k in orders]
     along = int(sure[1] > sure[0])
