@@ -225,8 +225,9 @@ def _read_exposure(
         apply_head(header, head)
     camera = translate(header, config.isr.camera, run, file.path)
     detector = read_detector(header, config.detector, run, name)
-    take_memory_at_once(math.prod(unit.shape))
-    return_unused_memory(math.prod(unit.shape))
+    n_pixels = math.prod(unit.shape)
+    take_memory_at_once(n_pixels)
+    return_unused_memory(n_pixels)
     numbers = stored_numbers(file, unit, plane, run)
     if has_swapped_bytes(numbers):
         run.warn(f"{name}: the bytes of the pixels are in the wrong order; they are turned round")

@@ -105,7 +105,7 @@ def _joined(lines: list[str]) -> list[str]:
         return lines
     places = [k for k, line in enumerate(lines) if _is_row(line)]
     rows = [k for k in places if _SIX.search(lines[k])]
-    names = [k for k in places if k not in set(rows)]
+    names = sorted(set(places).difference(rows))
     if names not in ([], places[:1]) or _delimiter(lines[rows[0]]):
         return lines
     if names and len(lines[names[0]].split()) > len(lines[rows[0]].split()) - 4:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.noise import median
 from skyextract.stages.photometry.checks import MAX_ERROR, NOTED_TREND, WEAK_PLACE, Verdict
 from skyextract.stages.photometry.parts import SURE
 from skyextract.stages.pointsources.clippedfit import straight_line
@@ -108,7 +109,7 @@ def with_dark_corners(
     least = float(distance[dark].min())
     message = (
         f"{np.count_nonzero(dark)} of {np.count_nonzero(distance >= least)} stars farther than "
-        f"{least:.0f} pixels from the middle are {-float(np.median(residuals[dark])):.2f} mag too "
+        f"{least:.0f} pixels from the middle are {-median(residuals[dark]):.2f} mag too "
         "faint, bright and faint ones alike: vignetting without a flat field?"
     )
     numbers = verdict.numbers | {"n_dark_corners": int(np.count_nonzero(dark))}
@@ -129,7 +130,7 @@ def with_bright_end(verdict: Verdict, residuals: F8, mag: F8, fitted: F8) -> Ver
     n_left = int(left.sum())
     if n_left < MIN_LEFT:
         return verdict
-    off = float(np.median(residuals[left]))
+    off = median(residuals[left])
     # A step or a loss is told of, and in the error, already; dark corners are told of.
     numbers = verdict.numbers
     is_told = {"loss_of_brightest", "n_dark_corners"} & set(numbers)
@@ -191,4 +192,4 @@ def _slope(x: F8, y: F8) -> float:
     far = x[first] != x[second]
     if not far.any():
         return 0.0
-    return float(np.median((y[second] - y[first])[far] / (x[second] - x[first])[far]))
+    return median((y[second] - y[first])[far] / (x[second] - x[first])[far])
