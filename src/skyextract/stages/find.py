@@ -21,6 +21,7 @@ from skyextract.stages.detection.filters import builtin_filter, parse_filter
 from skyextract.stages.detection.footprints import MIN_GROWTH, source_mask
 from skyextract.stages.detection.matched import matched_filter
 from skyextract.stages.detection.scan import scan_of
+from skyextract.stages.detection.withpsf import PixelNoise, detect_with_psf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -204,30 +205,29 @@ class _Search:
         """Detect sources in pixels of the plane, or in their negative."""
         return_unused_memory(pixels.size)
         extraction, matched, background = self.config.extraction, self.matched, plane.background
-        variance = plane.variance
-        if matched is not None:
-            variance = plane.filter_variance(matched.core_radius, self.run)
-        return detect(
-            pixels,
+        if not last:
             # What the background is estimated without are pixels, whosever they are.
-            extraction if last else replace(extraction, deblend_nthresh=1, clean=False),
-            self.run,
+            extraction = replace(extraction, deblend_nthresh=1, clean=False)
+        if matched is None:
+            return detect(
+                pixels, extraction, self.run, sigma=background.sigma, taps=self.taps,
+                variance=plane.variance, bad=plane.holes, pixel_scale=self.pixel_scale,
+                scan=self.scan,
+            )  # fmt: skip
+        exposure = self.detection or self.exposure
+        noise = PixelNoise(
             sigma=background.sigma,
-            taps=self.taps,
-            psf=matched,
-            variance=variance,
-            mesh=background if matched and plane.variance is None else None,
-            bad=plane.holes,
-            claimed=claimed,
+            variance=plane.filter_variance(matched.core_radius, self.run),
+            mesh=background if plane.variance is None else None,
             skewness=background.skewness,
-            gain=(self.detection or self.exposure).detector.gain,
-            pixel_scale=self.pixel_scale,
-            grow=last,
-            scan=self.scan,
+            gain=exposure.detector.gain,
             structured=not self.exposure.beam,
-            tailed=bool((self.detection or self.exposure).denoised),
-            mask=(self.detection or self.exposure).mask if last else None,
+            tailed=bool(exposure.denoised),
         )
+        return detect_with_psf(
+            pixels, matched, noise, extraction, self.run, bad=plane.holes, claimed=claimed,
+            mask=exposure.mask if last else None, pixel_scale=self.pixel_scale, grow=last,
+        )  # fmt: skip
 
     def found(
         self, claimed: U1 | None, *, in_place: bool = False,

@@ -10,7 +10,8 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.record import record
 from skyextract.settings.steps import Status
-from skyextract.stages.detection.detect import filter_as_found, filter_image
+from skyextract.stages.detection.detect import filter_image
+from skyextract.stages.detection.withpsf import filter_as_found
 
 if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap

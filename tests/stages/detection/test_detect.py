@@ -22,6 +22,7 @@ from skyextract.stages.detection.detect import detect, detection_threshold
 from skyextract.stages.detection.filters import builtin_filter
 from skyextract.stages.detection.matched import filter_matched, matched_filter
 from skyextract.stages.detection.offframe import significance_along
+from skyextract.stages.detection.withpsf import PixelNoise, detect_with_psf
 
 CONFIG = Extraction(detect_minarea=5, detect_thresh=(1.5,), detect_niter=1, deblend_nthresh=32)
 TAPS = builtin_filter("default")
@@ -150,16 +151,19 @@ def test_consistent_and_independent_of_threads(mode):
     image, *_ = field(n=150)
     data, sigma = subtracted(image)
     variance = np.random.default_rng(1).uniform(0.8, 1.2, data.shape).astype(np.float32)
-    options = {
-        "filter": {"taps": TAPS},
-        "psf": {"psf": matched_filter(Psf.gaussian(3.5), data.shape)},
-        "weight": {"taps": TAPS, "variance": variance * np.float32(sigma**2)},
-        "none": {},
+    psf = matched_filter(Psf.gaussian(3.5), data.shape)
+    search = {
+        "filter": lambda run: detect(data, CONFIG, run, sigma=sigma, taps=TAPS),
+        "psf": lambda run: detect_with_psf(data, psf, PixelNoise(sigma), CONFIG, run),
+        "weight": lambda run: detect(
+            data, CONFIG, run, sigma=sigma, taps=TAPS, variance=variance * np.float32(sigma**2)
+        ),
+        "none": lambda run: detect(data, CONFIG, run, sigma=sigma),
     }[mode]
-    one = detect(data, CONFIG, Run(1), sigma=sigma, **options)
+    one = search(Run(1))
     check_consistency(one)
     assert one.n > 80
-    three = detect(data, CONFIG, Run(3), sigma=sigma, **options)
+    three = search(Run(3))
     for f in fields(one):
         np.testing.assert_array_equal(getattr(one, f.name), getattr(three, f.name))
 
@@ -168,7 +172,7 @@ def test_psf_filter_finds_stars_down_to_five_sigma():
     image, x, y, flux = field(n=80, noise=5.0, seed=4)
     data, sigma = subtracted(image)
     psf = matched_filter(Psf.gaussian(3.5), data.shape)
-    d = detect(data, Extraction(), Run(1), sigma=sigma, psf=psf)
+    d = detect_with_psf(data, psf, PixelNoise(sigma), Extraction(), Run(1))
     distance = np.hypot(x[:, None] - d.x, y[:, None] - d.y)
     isolated = np.sort(np.hypot(x[:, None] - x, y[:, None] - y), axis=1)[:, 1] > 15
     significance = flux * np.sqrt(psf.square) / 5.0
@@ -205,7 +209,7 @@ def test_psf_filter_takes_close_pairs_apart(fwhm, share):
     x, y = np.concatenate([x, fainter[0]]), np.concatenate([y, fainter[1]])
     image = draw(psf, (round(8 * step),) * 2, x, y, np.repeat([3 * flux, flux], 64))
     image = (image + rng.normal(size=image.shape)).astype(np.float32)
-    found = detect(image, Extraction(), Run(2), sigma=1.0, psf=filtering)
+    found = detect_with_psf(image, filtering, PixelNoise(1.0), Extraction(), Run(2))
     distance = np.hypot(found.x - x[:, None], found.y - y[:, None])
     near = distance.min(1) < 0.3 * fwhm
     assert (near[:64] & near[64:]).mean() > share
@@ -232,7 +236,7 @@ def test_psf_filter_finds_stars_beside_galaxies(snr):
         disk = np.exp(-np.hypot(column - i, row - j) / scale)
         image += flux / 0.045 * disk / (2 * np.pi * scale**2)
     image = (image + rng.normal(size=shape)).astype(np.float32)
-    found = detect(image, Extraction(), Run(2), sigma=1.0, psf=filtering)
+    found = detect_with_psf(image, filtering, PixelNoise(1.0), Extraction(), Run(2))
     distance = np.hypot(found.x - star[0][:, None], found.y - star[1][:, None])
     assert (distance.min(1) < 0.5 * fwhm).mean() > 0.9
     assert found.n <= 2 * n
@@ -246,7 +250,7 @@ def test_psf_filter_does_not_take_the_broken_core_of_a_saturated_star_apart():
     image[::2][image[::2] > 2e3] *= 0.4
     image = (image + np.random.default_rng(2).normal(0, 3, image.shape)).astype(np.float32)
     psf = matched_filter(Psf.gaussian(2.8), image.shape)
-    assert detect(image, Extraction(), Run(1), sigma=3.0, psf=psf).n == 1
+    assert detect_with_psf(image, psf, PixelNoise(3.0), Extraction(), Run(1)).n == 1
 
 
 @pytest.mark.parametrize("turn", range(4))
@@ -270,8 +274,9 @@ def test_psf_filter_leaves_out_sources_centred_off_the_frame(turn):
     image = padded[20:] + rng.normal(size=(40, 320))
     image = np.ascontiguousarray(np.rot90(image, turn), np.float32)
     filtering = matched_filter(psf, image.shape)
-    kept = detect(image, Extraction(), Run(1), sigma=1.0, psf=filtering)
-    every = detect(image, replace(Extraction(), clean=False), Run(1), sigma=1.0, psf=filtering)
+    kept = detect_with_psf(image, filtering, PixelNoise(1.0), Extraction(), Run(1))
+    unclean = replace(Extraction(), clean=False)
+    every = detect_with_psf(image, filtering, PixelNoise(1.0), unclean, Run(1))
     assert (kept.n, every.n) == (5, 15)
     along = kept.x if turn % 2 == 0 else kept.y
     along = along if turn in (0, 3) else 319 - along
@@ -298,29 +303,32 @@ def test_significance_across_the_border_is_that_of_the_filtered_image():
             assert along[there] == pytest.approx(expected, rel=0.02, abs=0.02)
 
 
-def test_bad_row_makes_no_phantom_and_leaves_others_alone():
+@pytest.mark.parametrize("by_psf", [False, True])
+def test_bad_row_makes_no_phantom_and_leaves_others_alone(by_psf):
     image, x, y, _ = field(n=40, seed=7)
     data, sigma = subtracted(image)
-    clean = detect(data, CONFIG, Run(1), sigma=sigma, taps=TAPS)
+    psf = matched_filter(Psf.gaussian(3.5), data.shape)
+
+    def search(pixels, bad=None):
+        if by_psf:
+            return detect_with_psf(pixels, psf, PixelNoise(sigma), Extraction(), Run(1), bad=bad)
+        return detect(pixels, CONFIG, Run(1), sigma=sigma, taps=TAPS, bad=bad)
+
+    clean = search(data)
     mask = np.zeros(data.shape, np.uint16)
     row = round(y[0])
     mask[row] = Mask.NO_DATA
     mask[100:140, 200:260] = Mask.NO_DATA
     holes = np.where(mask != 0, np.float32(0), data)
-    for options in ({"taps": TAPS}, {"psf": matched_filter(Psf.gaussian(3.5), data.shape)}):
-        config = CONFIG if "taps" in options else Extraction()
-        if "psf" in options:
-            clean = detect(data, config, Run(1), sigma=sigma, **options)
-        bad = (mask != 0).view(np.uint8)
-        d = detect(holes, config, Run(1), sigma=sigma, bad=bad, **options)
-        distance = np.hypot(d.x[:, None] - clean.x, d.y[:, None] - clean.y)
-        assert (distance.min(1) < 4).all()
-        away = (np.abs(clean.y - row) > 25) & (
-            (clean.x < 170) | (clean.x > 290) | (clean.y < 70) | (clean.y > 170)
-        )
-        assert distance[:, away].min(0).max() == 0
-        on_row = np.hypot(clean.x - x[0], clean.y - y[0]).argmin()
-        assert (np.hypot(d.x - clean.x[on_row], d.y - clean.y[on_row]) < 6).sum() == 1
+    d = search(holes, (mask != 0).view(np.uint8))
+    distance = np.hypot(d.x[:, None] - clean.x, d.y[:, None] - clean.y)
+    assert (distance.min(1) < 4).all()
+    away = (np.abs(clean.y - row) > 25) & (
+        (clean.x < 170) | (clean.x > 290) | (clean.y < 70) | (clean.y > 170)
+    )
+    assert distance[:, away].min(0).max() == 0
+    on_row = np.hypot(clean.x - x[0], clean.y - y[0]).argmin()
+    assert (np.hypot(d.x - clean.x[on_row], d.y - clean.y[on_row]) < 6).sum() == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 5), (1, 50), (50, 1)])
@@ -328,8 +336,11 @@ def test_tiny_and_empty(shape):
     for value in (0.0, np.nan):
         image = np.full(shape, value, np.float32)
         psf = matched_filter(Psf.gaussian(3.5), shape)
-        for options in ({}, {"taps": TAPS}, {"psf": psf}):
-            d = detect(image, CONFIG, Run(2), sigma=1.0, **options)
+        for d in (
+            detect(image, CONFIG, Run(2), sigma=1.0),
+            detect(image, CONFIG, Run(2), sigma=1.0, taps=TAPS),
+            detect_with_psf(image, psf, PixelNoise(1.0), CONFIG, Run(2)),
+        ):
             assert d.n == 0
             assert d.segmentation.shape == shape
 

@@ -7,8 +7,8 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
-from skyextract.stages.detection.detect import detect
 from skyextract.stages.detection.matched import matched_filter
+from skyextract.stages.detection.withpsf import PixelNoise, detect_with_psf
 from tests.stages.detection.test_detect import draw
 
 ALONE = Extraction(noise_type="INDEPENDENT")
@@ -38,9 +38,9 @@ def test_stars_in_the_light_about_a_planet_are_found(seed):
     psf = Psf.gaussian(3.3)
     filtering = matched_filter(psf, (SIDE, SIDE))
     image, mask, x, y = scene(seed, psf, filtering, HALO + DISC)
-    options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
-    before = detect(image, ALONE, Run(1), **options)
-    found = detect(image, ALONE, Run(1), **options, mask=mask)
+    noise = PixelNoise(NOISE, gain=GAIN)
+    before = detect_with_psf(image, filtering, noise, ALONE, Run(1))
+    found = detect_with_psf(image, filtering, noise, ALONE, Run(1), mask=mask)
     at = [np.hypot(d.xpeak - x[:, None], d.ypeak - y[:, None]) for d in (before, found)]
     assert (at[0].min(1) < 2.0).sum() < 16
     assert (at[1].min(1) < 2.0).sum() >= 22
@@ -67,9 +67,11 @@ def test_stars_upon_a_wide_band_are_found_where_they_are(seed):
     psf = Psf.gaussian(3.3)
     filtering = matched_filter(psf, (SIDE, SIDE))
     image, x, y = upon(np.maximum(BAND, 15.0), psf, filtering, 2.5, seed)
-    options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
-    before = detect(image, ALONE, Run(1), **options)
-    found = detect(image, ALONE, Run(1), **options, mask=np.zeros_like(image, np.uint16))
+    noise = PixelNoise(NOISE, gain=GAIN)
+    before = detect_with_psf(image, filtering, noise, ALONE, Run(1))
+    found = detect_with_psf(
+        image, filtering, noise, ALONE, Run(1), mask=np.zeros_like(image, np.uint16)
+    )
     at = [np.hypot(d.x - x[:, None], d.y - y[:, None]).min(1) for d in (before, found)]
     assert (at[0] < 1.0).sum() <= 4
     assert (at[1] < 1.0).sum() >= 22
@@ -84,8 +86,10 @@ def test_a_galaxy_keeps_its_nucleus_and_loses_the_stars_upon_it():
     filtering = matched_filter(psf, (SIDE, SIDE))
     galaxy = 800.0 * np.exp(-R / 40.0) + draw(psf, R.shape, [210.0], [225.0], [4e4])
     image, x, y = upon(np.maximum(galaxy, 15.0), psf, filtering, 2.5, 5)
-    options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
-    found = detect(image, ALONE, Run(1), **options, mask=np.zeros_like(image, np.uint16))
+    noise = PixelNoise(NOISE, gain=GAIN)
+    found = detect_with_psf(
+        image, filtering, noise, ALONE, Run(1), mask=np.zeros_like(image, np.uint16)
+    )
     assert (np.hypot(found.x - x[:, None], found.y - y[:, None]).min(1) < 1.0).sum() >= 22
     largest = np.argmax(np.diff(found.first))
     assert np.diff(found.first)[largest] > 0.8 * found.pixel.size
@@ -98,9 +102,11 @@ def test_knots_of_what_is_not_saturated_stay_together():
     psf = Psf.gaussian(3.3)
     filtering = matched_filter(psf, (SIDE, SIDE))
     image, _, _ = upon(0.2 * HALO + 20.0 * np.exp(-0.5 * (R / 90.0) ** 2), psf, filtering, 0.4)
-    options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
-    one = detect(image, ALONE, Run(1), **options)
-    both = detect(image, ALONE, Run(1), **options, mask=np.zeros_like(image, np.uint16))
+    noise = PixelNoise(NOISE, gain=GAIN)
+    one = detect_with_psf(image, filtering, noise, ALONE, Run(1))
+    both = detect_with_psf(
+        image, filtering, noise, ALONE, Run(1), mask=np.zeros_like(image, np.uint16)
+    )
     assert both.n == one.n
     assert np.array_equal(both.segmentation, one.segmentation)
 
@@ -119,9 +125,9 @@ def test_the_one_star_within_a_ring_is_found_and_the_ring_is_one(angle):
     light = 500.0 * ring(220.0, 220.0, 33.0, 5.0) + 500.0 * ring(90.0, 90.0, 18.0, 3.0)
     expected = light + draw(psf, light.shape, [x], [y], np.array([32_000.0]))
     image = np.random.default_rng(1).normal(expected, np.sqrt(NOISE**2 + expected / GAIN))
-    options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
+    noise = PixelNoise(NOISE, gain=GAIN)
     none = np.zeros(image.shape, np.uint16)
-    found = detect(image.astype(np.float32), ALONE, Run(1), **options, mask=none)
+    found = detect_with_psf(image.astype(np.float32), filtering, noise, ALONE, Run(1), mask=none)
     assert (np.hypot(found.x - x, found.y - y) < 1.0).sum() == 1
     assert found.n == 3
 
@@ -140,10 +146,9 @@ def test_bright_stars_upon_ghosts_of_a_few_hundred_pixels_are_found(seed):
     flux = 10.0 ** rng.uniform(3.4, 4.7, 12)
     expected = light + draw(psf, light.shape, x, y, flux)
     image = rng.normal(expected, np.sqrt(NOISE**2 + expected / GAIN))
-    options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
-    found = detect(
-        image.astype(np.float32), ALONE, Run(1), **options, mask=np.zeros_like(image, np.uint16)
-    )
+    noise = PixelNoise(NOISE, gain=GAIN)
+    none = np.zeros_like(image, np.uint16)
+    found = detect_with_psf(image.astype(np.float32), filtering, noise, ALONE, Run(1), mask=none)
     near = np.hypot(found.x - x[:, None], found.y - y[:, None]) < 1.5
     alone = np.sort(np.hypot(x - x[:, None], y - y[:, None]), axis=1)[:, 1] > 10.0
     assert near.any(axis=1)[alone].all()

@@ -13,9 +13,9 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
 from skyextract.stages.background.coarse import skewed_quantile
 from skyextract.stages.detection import noise as noise_stage
-from skyextract.stages.detection.detect import detect
 from skyextract.stages.detection.matched import filter_matched, matched_filter
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
+from skyextract.stages.detection.withpsf import PixelNoise, detect_with_psf
 
 SHAPE = (512, 512)
 PSF = Psf.gaussian(3.0)
@@ -95,7 +95,7 @@ def test_without_free_pixels_the_frame_says_so():
     run = Run(1)
     image = noise_of("white").astype(np.float32)
     psf = matched_filter(PSF, SHAPE)
-    found = detect(image, Extraction(), run, sigma=1.0, psf=psf, claimed=claimed)
+    found = detect_with_psf(image, psf, PixelNoise(1.0), Extraction(), run, claimed=claimed)
     assert len(run.warnings) == 1
     assert "DETECT_THRESH is in sigma of independent pixels" in run.warnings[0]
     assert found.noise_scale == 1.0
@@ -110,14 +110,14 @@ def test_threshold_is_in_sigma_whatever_the_noise(kind):
     config = replace(Extraction(), detect_thresh=(4.0,))
     run = Run(1)
     sigma = float(noise.std())
-    found = detect(noise, config, run, sigma=sigma, psf=psf)
+    found = detect_with_psf(noise, psf, PixelNoise(sigma), config, run)
     # maxima of a smooth Gaussian field above 4 sigma (Adler 1981)
     fwhm = 3.0 * np.sqrt(2)
     expected = noise.size / fwhm**2 * 4 * np.log(2) * (2 * np.pi) ** -1.5 * 4.0 * np.exp(-8.0)
     assert found.n <= 4 * expected + 4
     assert run.warnings == []
-    independent = detect(
-        noise, replace(config, noise_type="INDEPENDENT"), run, sigma=sigma, psf=psf
+    independent = detect_with_psf(
+        noise, psf, PixelNoise(sigma), replace(config, noise_type="INDEPENDENT"), run
     )
     if kind == "smoothed":
         assert independent.n > 20 * found.n + 20

@@ -8,9 +8,9 @@ import pytest
 from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
-from skyextract.stages.detection.detect import detect
 from skyextract.stages.detection.matched import filter_matched, matched_filter
 from skyextract.stages.detection.noisylines import noisy_lines
+from skyextract.stages.detection.withpsf import PixelNoise, detect_with_psf
 
 SHAPE = (1200, 700)
 PSF = Psf.gaussian(3.0)
@@ -78,9 +78,9 @@ def test_false_sources_of_interpolated_columns():
     numbers = np.zeros((2, 2))
     for seed in range(4):
         for bad in (0, 1):
-            found = detect(
-                noise_of(seed, COLUMNS if bad else ()), config, Run(1), sigma=1.0, psf=psf,
-                claimed=np.zeros(SHAPE, np.uint8), structured=False,
+            found = detect_with_psf(
+                noise_of(seed, COLUMNS if bad else ()), psf, PixelNoise(1.0, structured=False),
+                config, Run(1), claimed=np.zeros(SHAPE, np.uint8),
             )  # fmt: skip
             own = inside[found.xpeak]
             numbers[bad] += own.sum(), (~own).sum()

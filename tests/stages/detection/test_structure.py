@@ -10,7 +10,7 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
-from skyextract.stages.detection import detect, structure
+from skyextract.stages.detection import structure, withpsf
 from skyextract.stages.detection.localmeans import local_noise, without_mean
 from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import measure_scale
@@ -29,7 +29,7 @@ SINGLE = replace(CONFIG, extraction=replace(CONFIG.extraction, crowd_niter=0))
 @pytest.fixture
 def without(monkeypatch):
     """Detection as it is without a look at structure."""
-    monkeypatch.setattr(detect, "sky_structure", lambda *_: None)
+    monkeypatch.setattr(withpsf, "sky_structure", lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_noise_that_is_not_raised_is_not_looked_at(kind):
 
     for scale in (1.0, 1.2):
         whole = np.full((1, 1), scale, np.float32)
-        assert detect.sky_structure(plane, claimed, whole, psf, unit, never, never, Run(1)) is None
+        assert withpsf.sky_structure(plane, claimed, whole, psf, unit, never, never, Run(1)) is None
 
 
 def test_frames_that_are_clean_in_a_part_keep_that_part():
@@ -205,7 +205,7 @@ def test_smooth_light_without_noise_of_pixels():
     def ones(_):
         return np.ones((1, 1), np.float32)
 
-    found = detect.sky_structure(smooth, claimed, scale(smooth), psf, unit, scale, ones, Run(1))
+    found = withpsf.sky_structure(smooth, claimed, scale(smooth), psf, unit, scale, ones, Run(1))
     assert found is not None
     left = without_structure(smooth, found.around, Run(1))
     assert scale(left).max() < 0.5
