@@ -62,11 +62,24 @@ def test_an_offset_changes_no_flux(offset):
     assert "at column 301" in seam.doubt
 
 
-def test_a_brighter_sky_is_no_other_gain():
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("light", "as that of photons"), ("flat", "with it: gains"), ("offset", "offsets of")],
+)
+def test_what_a_dark_strip_is(kind, words):
+    """Light that is missing, a flat field that is wrong, an offset: the noise tells which."""
+    strip = np.ones((SIZE, SIZE))
+    strip[:, 270:330] = 0.9
     level = np.full((SIZE, SIZE), SKY)
-    level[:, 256:] *= 1.3
-    seam = seam_of(sky(level))
-    assert not seam.are_many
+    for seed in range(8):
+        if kind == "light":
+            image = sky(level * strip, seed)
+        else:
+            image = sky(level, seed)
+            image = image * strip if kind == "flat" else image - SKY * (1.0 - strip)
+        assert words in seam_of(image).doubt
+    bright = level * np.where(np.arange(SIZE) < HALF, 1.0, 1.3)
+    assert not seam_of(sky(bright)).are_many
 
 
 def test_a_smooth_sky_has_no_step():

@@ -1,7 +1,9 @@
 """Rows and columns at which the sky steps: amplifiers, chips or exposures that were put together.
 
-Where the noise steps as it does where each electron makes more counts, the gains differ, and so
-do the fluxes on either side; else it is an offset, or another sky.
+Where the noise steps as it does where each electron makes more counts, the gains differ, or a
+wrong flat field was divided by, and so do the fluxes on either side.  Where it steps as photons do,
+the light is another: scattered light, which leaves the stars, or a shadow, which does not.  Where
+it does not step, it is an offset.
 """
 
 from __future__ import annotations
@@ -43,11 +45,11 @@ STRIP = 48
 """Columns on either side whose noise is compared."""
 MIN_LEVEL = 5.0
 """Noise of a pixel that the sky is, from which its ratio tells something."""
-AS_GAIN = (1.3, 3.2)
-"""Powers of the level with which the variance rises where gains differ: 2; a brighter sky has 1, an
-offset 0."""
+AS_GAIN, AS_LIGHT = (1.65, 3.2), 0.5
+"""Powers of the level with which the variance rises where gains differ, 2, and from which on more
+light does, 1; an offset has 0.  All are seen larger: the background follows a part of the step."""
 MIN_GAIN, SURE_GAIN = 0.02, 4.0
-"""Difference of gains that makes fluxes doubtful, and times its error."""
+"""Difference of gains that makes fluxes doubtful; errors from which a step of the noise counts."""
 CLIPS = (3.0, 20.0)
 """Pixels so many sigma off are no sky; the second number is for steps that are as large."""
 
@@ -123,12 +125,19 @@ def _across(
     other = _step_at(means[2 - 2 * half : 4 - 2 * half].mean(axis=0), column)
     if other * step > 0.25 * step**2:
         rows = slice(0, ny)
-    gain = _gain(image[rows], bad[rows], column, step, level, sigma)
+    gain, is_light = _gain(image[rows], bad[rows], column, step, level, sigma)
     size, place = abs(step), column * every + 1
     if gain != 1.0:
         message = (
             f"the sky steps by {size:.3g} at {name} {place}, and its noise with it: gains of "
-            f"amplifiers or chips that differ by {gain - 1.0:.0%}, and so do fluxes on either side"
+            f"amplifiers or chips, or flat fields, that differ by {gain - 1.0:.0%}, and so do "
+            "fluxes on either side"
+        )
+    elif is_light:
+        message = (
+            f"the sky steps by {size:.3g} at {name} {place}, and its noise as that of photons "
+            f"does: light that falls on one side only, or a shadow ({size / level:.0%} of the sky, "
+            "and of stars then) that no flat field took off"
         )
     else:
         message = (
@@ -209,29 +218,35 @@ def _step_at(means: F8, column: int) -> float:
     return step if sharp and np.nanmax(np.abs(aside)) < ALONE * abs(step) else 0.0
 
 
-def _gain(image: F4, bad: Bools, column: int, step: float, level: float, sigma: float) -> float:
-    """Return the gain of the brighter side over that of the other; 1 if noise tells none."""
+def _gain(
+    image: F4, bad: Bools, column: int, step: float, level: float, sigma: float
+) -> tuple[float, bool]:
+    """Return the gain of the brighter side over that of the other; 1 if noise tells none.
+
+    And whether the noise is that of more photons.
+    """
     if not level - 0.5 * abs(step) > MIN_LEVEL * sigma:
-        return 1.0
+        return 1.0, False
     noise, n = [], []
     for side in (slice(column - STRIP, column), slice(column, column + STRIP)):
         good = ~bad[:, side]
         pairs = good[1:] & good[:-1]
         change = np.diff(image[:, side], axis=0)[pairs].astype(np.float64)
         if change.size < 1000:
-            return 1.0
+            return 1.0, False
         change = change[np.abs(change) < _WILD * robust_sigma(change)]
         noise.append(float(change.var()))
         n.append(change.size)
     dark, bright = (0, 1) if step > 0.0 else (1, 0)
     if not noise[dark] > 0.0:
-        return 1.0
+        return 1.0, False
     of_level = math.log((level + 0.5 * abs(step)) / (level - 0.5 * abs(step)))
     of_noise = math.log(noise[bright] / noise[dark])
     # Pairs share pixels: three for two.
     error = math.sqrt(2.0 * 1.5 * (1.0 / n[0] + 1.0 / n[1]))
-    if of_noise < SURE_GAIN * error or not AS_GAIN[0] < of_noise / of_level < AS_GAIN[1]:
-        return 1.0
+    power = of_noise / of_level
+    if of_noise < SURE_GAIN * error or not AS_LIGHT < power < AS_GAIN[1]:
+        return 1.0, False
     # The background follows a step, but not its noise.
     gain = math.exp(0.5 * of_noise)
-    return gain if gain - 1.0 > MIN_GAIN else 1.0
+    return (gain, False) if power > AS_GAIN[0] and gain - 1.0 > MIN_GAIN else (1.0, True)
