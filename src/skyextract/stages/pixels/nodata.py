@@ -17,6 +17,7 @@ from skyextract.stages.patterns.lineoffsets import without_line_offsets
 from skyextract.stages.patterns.satellites import without_trails
 from skyextract.stages.pixels.badcolumns import bad_columns
 from skyextract.stages.pixels.chips import without_steps_at_gaps
+from skyextract.stages.pixels.clippedpeaks import with_doubt_of_clipped_peaks
 from skyextract.stages.pixels.darklines import dark_lines, tell_of_dark_lines
 from skyextract.stages.pixels.dead import dead_pixels
 from skyextract.stages.pixels.deadparts import dead_parts, look_at
@@ -122,6 +123,8 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         return exposure  # of no detector, which has lines and fringes, and sees satellites
     exposure = with_counts_of_rates(with_doubt_of_copies(exposure, without), without, run)
     if not exposure.copied:
+        if not exposure.uneven:
+            exposure = with_doubt_of_clipped_peaks(exposure, without)
         exposure = with_doubt_of_denoising(exposure, without, run)
     exposure = without_line_offsets(_without_filled(exposure, run), run)
     exposure = without_steps_at_gaps(_without_dead(_without_columns(exposure, run), run), run)

@@ -74,7 +74,9 @@ def with_doubt_of_copies(exposure: Exposure, without: Bools) -> Exposure:
         return exposure
     message = about_copies(equal)
     copied, doubts = equal > MANY_COPIED, (*exposure.doubts, message)
-    return replace(exposure, doubts=doubts, copied=copied, uneven=message if copied else "")
+    return replace(
+        exposure, doubts=doubts, copied=copied, uneven=message if copied else exposure.uneven
+    )
 
 
 def about_copies(share: float) -> str:
