@@ -57,3 +57,14 @@ def test_outliers_that_agree_but_are_everywhere_are_no_part():
     rows = np.argsort(np.abs(place[0] - place[1]))[::12]
     offset[:, rows] += np.array([[0.7], [0.4]])
     assert not found(place, offset, errors)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_stars_that_the_border_cuts_are_no_part(side):
+    """Of a frame of few rows they are many, and all are drawn inwards."""
+    place, offset, errors = outliers(1, share=0.0)
+    place[side] = np.random.default_rng(2).uniform(0.0, 50.0, len(errors))
+    cut = place[side] < 5.0
+    assert cut.sum() >= 4
+    offset[side, cut] += 0.6
+    assert not found(place, offset, errors)

@@ -24,6 +24,8 @@ APART = 8.0
 """They are displaced by this many of their errors, at least."""
 SHARE = 0.75
 """Share of the stars between them that are nearer to their place than to that of the plate."""
+MIN_SIDE = 8.0
+"""Pixels between the outermost of them, along both axes: what a border cuts is drawn inwards."""
 MOST = 300
 """Outliers that are looked at, those with the smallest errors."""
 _WINDOW = 2.0
@@ -102,6 +104,8 @@ def find_displaced(
         if length < max(MIN_OFFSET * scale, APART * median(error[members])):
             continue
         (left, right), (low, high) = ((v[members].min(), v[members].max()) for v in (x, y))
+        if min(right - left, high - low) < MIN_SIDE:
+            continue
         inside = (place[0] >= left) & (place[0] <= right) & (place[1] >= low) & (place[1] <= high)
         there = offset[0][inside], offset[1][inside]
         with_them = np.hypot(there[0] - shift[0], there[1] - shift[1]) < np.hypot(*there)

@@ -173,8 +173,8 @@ def warn_of_uneven_sky(found: Detections, run: Run) -> None:
     if share > TOLD:
         run.warn(
             f"the background does not follow the sky in {100.0 * share:.0f} % of the frame (a ghost"
-            ", halos?): sources are searched without what it leaves, which fluxes have in them; a "
-            "smaller BACK_SIZE follows it"
+            ", halos, a large galaxy?): sources are searched without what it leaves, which fluxes "
+            "have in them; where that is sky, a smaller BACK_SIZE follows it"
         )
 
 
