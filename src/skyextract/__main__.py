@@ -39,7 +39,11 @@ def run() -> int:
         os._exit(status)  # nothing was done here that has to be taken apart
     if sys.argv[1:2] == [client.SERVE]:
         return serve(sys.argv[2])
+    from skyextract import bytecode
+
+    archive = bytecode.use()
     status = run_here(sys.argv[1:])
+    archive.keep()
     leave(status)
     return status
 
