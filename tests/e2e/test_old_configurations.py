@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 from astropy.io import fits
+from scipy.ndimage import maximum_filter
 
 OLD = """
 CATALOG_NAME     {name}.cat
@@ -73,3 +74,24 @@ def test_check_images_of_psfs_are_the_image(skyextract, frame):
     np.testing.assert_array_equal(rest, residuals)
     assert psfs.sum() > 0.9 * subtracted.sum()
     assert rest.std() < 0.05 * subtracted.std()
+
+
+@pytest.mark.parametrize("column", ["FLUX_ISO", "MAG_AUTO", "MAGERR_APER(1)", "PETRO_RADIUS"])
+def test_apertures_are_drawn_that_are_measured(skyextract, frame, source_extractor, column):
+    (frame / "default.param").write_text(f"NUMBER\nX_IMAGE\nY_IMAGE\n{column}\n")
+    common = ["-FILTER", "N", "-DETECT_MINAREA", "5", "-PHOT_APERTURES", "12"]
+    common += ["-PARAMETERS_NAME", "default.param", "-CHECKIMAGE_TYPE", "APERTURES,-BACKGROUND"]
+    done = skyextract("a.fits", *common, "-CHECKIMAGE_NAME", "ours.fits,sub_ours.fits")
+    assert done.status == 0, done.stderr
+    (frame / "theirs.sex").write_text("CATALOG_TYPE ASCII\n")
+    names = ["-CHECKIMAGE_NAME", "theirs.fits,sub_theirs.fits"]
+    command = [source_extractor, "a.fits", "-c", "theirs.sex", *common, *names]
+    subprocess.run(command, cwd=frame, check=True, capture_output=True)
+    ours, theirs = (
+        fits.getdata(frame / f"{name}.fits") - fits.getdata(frame / f"sub_{name}.fits") > 1.0
+        for name in ("ours", "theirs")
+    )
+    assert theirs.any() == (column != "FLUX_ISO")
+    # the same outlines, of other pixels by rounding
+    for one, other in ((ours, theirs), (theirs, ours)):
+        assert (one & ~maximum_filter(other, 3)).sum() <= 0.01 * one.sum()

@@ -81,6 +81,11 @@ _OF_CHECK_IMAGES = {
     "MODELS": "FLUX_MODEL", "SPHEROIDS": "FLUX_SPHEROID", "DISKS": "FLUX_DISK",
 }  # fmt: skip
 """What is measured for a check image, whatever columns are requested."""
+_ELLIPSES = {
+    "KRON_RADIUS": frozenset({"FLUX_AUTO", "FLUXERR_AUTO", "FLUX_BEST", "FLUXERR_BEST"}),
+    "PETRO_RADIUS": frozenset({"FLUX_PETRO", "FLUXERR_PETRO"}),
+}
+"""The check image of apertures has the ellipses of these."""
 
 
 def request_of(plan: Plan, settings: Settings, inputs: Inputs, *, has_psf: bool) -> Request:
@@ -94,6 +99,8 @@ def request_of(plan: Plan, settings: Settings, inputs: Inputs, *, has_psf: bool)
     shown = [kind.removeprefix("-") for kind in settings.config.output.checkimage_type]
     models = frozenset(_OF_CHECK_IMAGES[kind] for kind in shown if kind in _OF_CHECK_IMAGES)
     wanted |= models
+    if "APERTURES" in shown:
+        wanted |= {radius for radius, with_it in _ELLIPSES.items() if with_it & wanted}
     needs_psf = Step.MEASURE in plan and (bool(models) or inputs.needs_psf(settings))
     by_psf = settings.config.extraction.filters_by_psf
     detects_by_psf = by_psf or any("_DETMODEL" in name for name in wanted)

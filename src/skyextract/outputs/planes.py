@@ -58,7 +58,8 @@ def check_planes(
         elif kind in ("OBJECTS", "-OBJECTS"):
             planes[kind] = object_planes(subtracted, segmentation)[kind == "-OBJECTS"]
         elif kind == "APERTURES":
-            diameters = settings.config.measurement.phot_apertures
+            measures = not {"FLUX_APER", "FLUXERR_APER"}.isdisjoint(measured.sources)
+            diameters = settings.config.measurement.phot_apertures if measures else ()
             sigma = measured.background.sigma
             planes[kind] = aperture_plane(subtracted, measured.shapes, diameters, sigma)
         elif kind == "MASK":

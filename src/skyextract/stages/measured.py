@@ -89,14 +89,14 @@ class Measured:
 
     @property
     def shapes(self) -> Catalog:
-        """Positions, ellipses, Kron radii and flags of the sources, for drawings."""
+        """Positions, ellipses, Kron and Petrosian radii and flags of the sources, for drawings."""
         d, rows = self.detections, self.rows
         columns = {
             "X_IMAGE": d.x[rows] + 1.0, "Y_IMAGE": d.y[rows] + 1.0, "A_IMAGE": d.a[rows],
             "B_IMAGE": d.b[rows], "THETA_IMAGE": d.theta[rows], "FLAGS": self.sources["FLAGS"],
         }  # fmt: skip
-        if "KRON_RADIUS" in self.sources:
-            columns["KRON_RADIUS"] = self.sources["KRON_RADIUS"]
+        radii = ("KRON_RADIUS", "PETRO_RADIUS")
+        columns |= {name: self.sources[name] for name in radii if name in self.sources}
         return Catalog(columns)
 
     def filtered(self) -> F4:

@@ -126,15 +126,15 @@ def aperture_plane(
 ) -> F4:
     """Return APERTURES: the background-subtracted image with the apertures drawn over it.
 
-    As SExtractor: each outline adds 30 sigma of the sky; AUTO ellipses (A_IMAGE, B_IMAGE times
-    KRON_RADIUS) are dotted for sources whose FLAGS say crowded.
+    As SExtractor: each outline adds 30 sigma of the sky; AUTO and PETRO ellipses (A_IMAGE, B_IMAGE
+    times KRON_RADIUS, PETRO_RADIUS) are dotted for sources whose FLAGS say crowded.
 
     Parameters
     ----------
     subtracted : (ny, nx) float32
         Image minus background.
     sources : Catalog
-        X_IMAGE, Y_IMAGE; AUTO ellipses if A_IMAGE, B_IMAGE, THETA_IMAGE, KRON_RADIUS are there.
+        X_IMAGE, Y_IMAGE; with A_IMAGE, B_IMAGE, THETA_IMAGE ellipses of the radii that are there.
     diameters : sequence of float
         PHOT_APERTURES in pixels; empty: no circles.
     sigma : float
@@ -148,9 +148,9 @@ def aperture_plane(
     for diameter in diameters:
         radius = zero + diameter / 2.0
         _draw(plane, (x, y), (radius, radius), zero, value=value)
-    if {"A_IMAGE", "B_IMAGE", "THETA_IMAGE", "KRON_RADIUS"} <= set(sources):
-        kron = np.asarray(sources["KRON_RADIUS"], np.float64)
-        major, minor = kron * sources["A_IMAGE"], kron * sources["B_IMAGE"]
+    for name in {"KRON_RADIUS", "PETRO_RADIUS"} & set(sources):
+        radius = np.asarray(sources[name], np.float64)
+        major, minor = radius * sources["A_IMAGE"], radius * sources["B_IMAGE"]
         dotted = (np.asarray(sources["FLAGS"]) & _CROWDED) > 0 if "FLAGS" in sources else None
         theta = np.asarray(sources["THETA_IMAGE"], np.float64)
         _draw(plane, (x, y), (major, minor), theta, value=value, dotted=dotted)
