@@ -81,11 +81,11 @@ def test_apertures_are_drawn_that_are_measured(skyextract, frame, source_extract
     (frame / "default.param").write_text(f"NUMBER\nX_IMAGE\nY_IMAGE\n{column}\n")
     common = ["-FILTER", "N", "-DETECT_MINAREA", "5", "-PHOT_APERTURES", "12"]
     common += ["-PARAMETERS_NAME", "default.param", "-CHECKIMAGE_TYPE", "APERTURES,-BACKGROUND"]
-    done = skyextract("a.fits", *common, "-CHECKIMAGE_NAME", "ours.fits,sub_ours.fits")
+    common += ["-c", "ascii.sex", "-CHECKIMAGE_NAME"]
+    (frame / "ascii.sex").write_text("CATALOG_TYPE ASCII\n")
+    done = skyextract("a.fits", *common, "ours.fits,sub_ours.fits")
     assert done.status == 0, done.stderr
-    (frame / "theirs.sex").write_text("CATALOG_TYPE ASCII\n")
-    names = ["-CHECKIMAGE_NAME", "theirs.fits,sub_theirs.fits"]
-    command = [source_extractor, "a.fits", "-c", "theirs.sex", *common, *names]
+    command = [source_extractor, "a.fits", *common, "theirs.fits,sub_theirs.fits"]
     subprocess.run(command, cwd=frame, check=True, capture_output=True)
     ours, theirs = (
         fits.getdata(frame / f"{name}.fits") - fits.getdata(frame / f"sub_{name}.fits") > 1.0
