@@ -78,7 +78,7 @@ def test_a_package_that_was_moved_and_a_damaged_file(copy: Path) -> None:
     other = copy.rename(copy.with_name("b"))
     assert loaders(other) == ["_Loader"] * 3
     (kept,) = other.glob("skyextract/__pycache__/modules*.all")
-    for damage in (b"", kept.read_bytes()[:1000], b"\xff" * 1000):
+    for damage in (b"", kept.read_bytes()[:1000], kept.read_bytes()[:-1000], b"\xff" * 1000):
         kept.write_bytes(damage)
         assert loaders(other) == ["SourceFileLoader"] * 3
     call(other, "-m", "skyextract", "-d")

@@ -18,6 +18,8 @@ from types import CodeType
 
 _HERE = os.path.dirname(__file__)
 _PACKAGE = "skyextract."
+_LENGTH = 8
+"""Bytes in which the file says how long it is."""
 _HEAD = 16
 """Bytes before the code in a file of Python's: magic number, flags, then the stamp (PEP 552)."""
 
@@ -49,8 +51,9 @@ class Archive:
         with suppress(OSError, EOFError, ValueError, TypeError):
             with open(self.path, "rb") as file:
                 data = file.read()
-            magic, entries, size = marshal.loads(data)
-            if magic == MAGIC_NUMBER:
+            magic, entries, size = marshal.loads(memoryview(data)[_LENGTH:])
+            # A file that was cut, as a crash of the machine leaves them, is none.
+            if magic == MAGIC_NUMBER and int.from_bytes(data[:_LENGTH], "little") == len(data):
                 self._entries, self._codes = entries, memoryview(data)[-size:]
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
@@ -92,7 +95,9 @@ class Archive:
         part = f"{self.path}.{os.getpid()}"
         try:
             with open(part, "wb") as file_:
-                file_.write(marshal.dumps((MAGIC_NUMBER, entries, end)) + b"".join(codes))
+                head = marshal.dumps((MAGIC_NUMBER, entries, end))
+                length = _LENGTH + len(head) + end
+                file_.write(b"".join([length.to_bytes(_LENGTH, "little"), head, *codes]))
             os.replace(part, self.path)
         except OSError:
             with suppress(OSError):
