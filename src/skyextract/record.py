@@ -7,7 +7,14 @@ are written once, for all classes, and read the fields.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from dataclasses import (  # type: ignore[attr-defined]
+    _FIELD,
+    MISSING,
+    Field,
+    FrozenInstanceError,
+    field,
+    fields,
+)
 from inspect import Parameter, Signature, get_annotations
 from threading import RLock
 from typing import Any, TypeVar, dataclass_transform
@@ -68,14 +75,24 @@ class _Fields:
         return found
 
     def _make(self) -> None:
+        # As `dataclass` does, which looks for other things, too, in ten times as long.
         cls = self.cls
-        texts = get_annotations(cls)
-        # `dataclass` looks through texts for what is no field, twice each
-        cls.__annotations__ = dict.fromkeys(texts, object)
-        made: Any = dataclass(init=False, repr=False, eq=False)(cls)
-        cls.__annotations__ = texts
-        for name, text in texts.items():
-            made.__dataclass_fields__[name].type = text
+        found: dict[str, Field[Any]] = {}
+        for base in reversed(cls.__mro__[1:]):
+            found |= getattr(base, "__dataclass_fields__", {})
+        for name, text in get_annotations(cls).items():
+            item: Any = cls.__dict__.get(name, MISSING)
+            if not isinstance(item, Field):
+                item = field(default=item)
+            elif item.default is MISSING:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, item.default)
+            item.name, item.type = name, text
+            item.kw_only, item._field_type = False, _FIELD
+            found[name] = item
+        made: Any = cls
+        made.__dataclass_fields__ = found
 
 
 def _init(self: Any, *args: Any, **kwargs: Any) -> None:

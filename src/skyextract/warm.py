@@ -17,7 +17,7 @@ from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 
-from skyextract.kernels import store
+from skyextract.kernels import sources, store
 from skyextract.kernels.store import missing_kernels
 from skyextract.run import end_with_parent
 
@@ -118,7 +118,7 @@ def _compile_all(parent: int, quiet: bool, needed: Collection[str]) -> None:
     end_with_parent(parent)
     own = os.getpid()
     missing = missing_kernels(needed)
-    modules = sorted(missing, key=lambda module: -store.size(module))
+    modules = sorted(missing, key=lambda module: -sources.size(module))
     from skyextract.kernels import ahead
 
     ahead.prepare()

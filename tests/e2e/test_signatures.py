@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from skyextract.kernels.store import SIGNATURES
+from skyextract.kernels.sources import SIGNATURES
 
 SCRIPT = Path(__file__).with_name("kernel_signatures.py")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import skyextract
-from skyextract.kernels import store
+from skyextract.kernels import sources, store
 from tests.compare.smalldisk import small_disk
 
 SOURCE = Path(skyextract.__file__).parent
@@ -72,7 +72,7 @@ REFERENCES = """
 import gc, resource, sys, weakref
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-from skyextract.kernels import store
+from skyextract.kernels import sources, store
 from skyextract.kernels.native import unpacked
 from skyextract.kernels.toy.other import count
 from skyextract.kernels.toy.pieces import pieces
@@ -112,6 +112,7 @@ scale(np.arange(3.0), out)
 print(*out, *sorted(name for name in compiled if name in {"scale", "scaled"}))
 """
 
+DECLARED = {line.partition("(")[0].rpartition(".")[0] for line in SIGNATURES.splitlines()}
 BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 """What takes root's right to write anywhere."""
 
@@ -187,7 +188,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
 
 
 def test_every_import_of_a_kernel_module_is_seen() -> None:
-    for path in store.HERE.rglob("*.py"):
+    for path in sources.HERE.rglob("*.py"):
         found: set[str] = set()
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
@@ -195,13 +196,13 @@ def test_every_import_of_a_kernel_module_is_seen() -> None:
             elif isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
         inside = {m.removeprefix(f"{store.PACKAGE}.") for m in found if m.startswith(store.PACKAGE)}
-        modules = {m for m in inside if (store.HERE / f"{m.replace('.', '/')}.py").is_file()}
-        assert store.imported_modules(path.read_text()) == modules, path
+        modules = {m for m in inside if (sources.HERE / f"{m.replace('.', '/')}.py").is_file()}
+        assert sources.imported_modules(path.read_text()) == modules, path
 
 
 def test_every_declared_kernel_exists() -> None:
-    listed = {line.partition("(")[0] for line in store.SIGNATURES.read_text().splitlines()}
-    known = {f"{module}.{name}" for module, names in store.declared().items() for name in names}
+    listed = {line.partition("(")[0] for line in sources.SIGNATURES.read_text().splitlines()}
+    known = {f"{module}.{name}" for module, names in sources.declared().items() for name in names}
     assert listed - known == set(), "see e2e/kernel_signatures.py"
 
 
@@ -218,6 +219,8 @@ def test_code_is_kept_and_an_edit_in_a_helper_makes_it_anew(copy: Copy) -> None:
     assert copy.run()[0] == "0.0 2.0 4.0"
     copy.run("-m", "skyextract", "--warm")
     before = copy.entries()
+    unread = "from skyextract.kernels import sources, store; del sources._read; "
+    assert set(copy.run("-c", f"{unread}print(*store.declared())")[0].split()) == DECLARED
     copy.write("parts", HELPER.replace("2.0", "3.0"))
     assert copy.run()[0] == "0.0 3.0 6.0 scale scaled"
     after = copy.entries()

@@ -26,7 +26,8 @@ from numba.core.types import BaseTuple, unliteral  # type: ignore[attr-defined]
 from numba.np.numpy_support import as_dtype
 
 from skyextract.kernels.native import SCALARS, Check, MachineCode, packed, unpacked
-from skyextract.kernels.store import PACKAGE, SIGNATURES, Entry
+from skyextract.kernels.sources import SIGNATURES
+from skyextract.kernels.store import PACKAGE, Entry
 
 
 def keep_on_disk(dispatcher: Any, for_kernels: bool) -> None:

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import marshal
 import math
 import os
-import re
 import stat
 import sys
 import threading
@@ -31,16 +31,13 @@ from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-HERE = Path(__file__).parent
-PACKAGE = "skyextract.kernels"
-SIGNATURES = HERE / "signatures.txt"
+from skyextract.kernels import sources
+from skyextract.kernels.sources import HERE
 
-_DECORATORS = "jit"
+PACKAGE = "skyextract.kernels"
+
 _MAGIC = b"skyextract kernel 3\n"
 """Another number for another content of the files."""
-_NAMES = re.compile(r"from skyextract\.kernels([\w.]*) import (\([^)]*\)|[^\n]*)")
-_MODULE = re.compile(r"import skyextract\.kernels([\w.]*)()")
-"""Both begin with what is looked for at once; a line's beginning is looked for line by line."""
 _SETTINGS = (
     "BOUNDSCHECK", "CPU_FEATURES", "CPU_NAME", "DEBUGINFO", "DISABLE_INTEL_SVML", "ENABLE_AVX",
     "FULL_TRACEBACKS", "LLVM_REFPRUNE_FLAGS", "LLVM_REFPRUNE_PASS", "LOOP_VECTORIZE", "OPT",
@@ -57,65 +54,34 @@ _INHERITED = os.environ.get(_TEMPORARY)
 log = logging.getLogger("skyextract")
 
 
-# Paths are text where each module has some: to put them together took longer than to read them.
-def _source(module: str) -> str:
-    return f"{HERE}/{module.replace('.', '/')}.py"
-
-
 @cache
-def _modules() -> frozenset[str]:
-    """Return the names of all modules, looked up at once: one by one they are hundreds of files."""
-    found: set[str] = set()
-    for folder, folders, files in os.walk(HERE):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        package = folder[len(str(HERE)) + 1 :].replace(os.sep, ".")
-        stems = [name.removesuffix(".py") for name in files if name.endswith(".py")]
-        found.update(f"{package}.{stem}".strip(".") for stem in stems)
-    return frozenset(found)
+def _known() -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return the stamps of all modules, and `declared`, as they were kept for these sources.
+
+    To read and hash them took a hundredth of a short run.
+    """
+    name, state = f"sources-{zlib.crc32(os.fsencode(HERE)):08x}", sources.state()
+    for root in roots()[0]:
+        with suppress(OSError, EOFError, ValueError, TypeError):
+            with open(f"{root}/{name}", "rb") as file:  # noqa: PTH123
+                then, *found = marshal.loads(file.read())
+            if then == state:
+                stamps, kernels = found
+                return stamps, kernels
+    made = sources.stamps(), sources.declared()
+    with suppress(OSError):  # there may be no folder, where nothing was compiled
+        _put(roots()[1], name, marshal.dumps((state, *made)))
+    return made
 
 
-def size(module: str) -> int:
-    """Return the length of a source, a measure of the time that it takes to compile."""
-    return os.stat(_source(module)).st_size  # noqa: PTH116
-
-
-def imported_modules(text: str) -> set[str]:
-    """Return the kernel modules that a source imports, as `measurement.aperture`."""
-    found = set()
-    for base, names in _NAMES.findall(text) + _MODULE.findall(text):
-        module = base.removeprefix(".")
-        inside = [f"{module}.{name}".strip(".") for name in re.findall(r"\w+", names)]
-        found |= {name for name in [module, *inside] if name in _modules()}
-    return found
-
-
-@cache
-def _read(module: str) -> tuple[bytes, frozenset[str]]:
-    """Return the text of a module and the kernel modules that it imports."""
-    try:
-        with open(_source(module), "rb") as file:  # noqa: PTH123
-            text = file.read()
-    except OSError:
-        return b"", frozenset()
-    # `jit` is part of all code; what it loads that with is not.
-    return text, frozenset() if module == _DECORATORS else frozenset(
-        imported_modules(text.decode())
-    )
-
-
-@cache
 def stamp(module: str) -> str:
     """Return the hash of all sources whose change makes a module be compiled again."""
-    texts: dict[str, bytes] = {}
-    todo = {module, _DECORATORS}
-    while todo:
-        name = todo.pop()
-        texts[name], imported = _read(name)
-        todo |= imported - texts.keys()
-    digest = hashlib.sha256()
-    for name in sorted(texts):
-        digest.update(f"{name} {len(texts[name])}\n".encode() + texts[name])
-    return digest.hexdigest()[:16]
+    return _known()[0].get(module) or sources.stamp(module)
+
+
+def declared() -> dict[str, list[str]]:
+    """Return the kernels that are called from Python: function names by module."""
+    return _known()[1]
 
 
 @cache
@@ -208,19 +174,6 @@ def _warn_temporary(folder: Path) -> None:
         "no folder for compiled kernels can be written (see NUMBA_CACHE_DIR): they are kept in %s",
         folder,
     )
-
-
-def declared() -> dict[str, list[str]]:
-    """Return the kernels that are called from Python: function names by module.
-
-    A line of the list whose function is gone, from a file that was not updated, is none.
-    """
-    found: dict[str, list[str]] = {}
-    for line in SIGNATURES.read_text().splitlines():
-        module, _, function = line.partition("(")[0].rpartition(".")
-        if f"def {function}(".encode() in _read(module)[0]:
-            found.setdefault(module, []).append(function)
-    return found
 
 
 _all_loaded = threading.Event()
@@ -354,6 +307,11 @@ def _write(root: Path, module: str, name: str, data: bytes) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         _remove_old(folder, module)
+    _put(folder, name, data)
+
+
+def _put(folder: Path, name: str, data: bytes) -> None:
+    """Write a file, which appears as a whole or not at all."""
     part = folder / f".{name}.{os.getpid()}"
     try:
         part.write_bytes(data)
