@@ -129,7 +129,7 @@ class Reference:
         self.light = image - self.residual
         self.good = ((mask & BAD) == 0) & (variance < 1e29) & np.isfinite(self.residual)
         self.noise = variance + light * gains[0] * (variance * gains[2] if gains[2] else 1.0)
-        self.same_gain = variance + light * gains[0]
+        self.sky = variance
         self.weight = 1 / (variance + light * gains[1])
         self.parameters, self.radius = parameters, radius
         terms = np.array([1.0, u, v])
@@ -174,11 +174,12 @@ def test_spread_model_is_its_formula(fitted):
         where = reference.region(k, SPREAD)
         p, g = reference.psf[k][0][where], reference.disk[k][where]
         d = reference.residual[where] + reference.parameters[k, 0] * p
-        w = 1 / reference.same_gain[where]
+        w = 1 / reference.sky[where]
         assert spread[k] == pytest.approx((g * w) @ d / ((p * w) @ d) - (g * w) @ p / ((p * w) @ p))
-        # the error is that of the first ratio for data of variance 1 / w
+        # the error is that of the first ratio, with the noise of the photons
         slope = w * (g * ((p * w) @ d) - p * ((g * w) @ d)) / ((p * w) @ d) ** 2
-        assert spread_error[k] == pytest.approx(np.sqrt(slope**2 @ (1 / w)), rel=1e-5)
+        variance = slope**2 @ reference.noise[where]
+        assert spread_error[k] == pytest.approx(np.sqrt(variance), rel=1e-5)
     assert np.isnan(spread[5])
 
 

@@ -127,17 +127,17 @@ def test_galaxies_of_the_reference_catalogue_are_no_stars_of_the_zero_point():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_galaxies_that_are_hardly_larger_than_stars(seed):
-    """As small or faint galaxies: SPREAD_MODEL of 0.014, errors of 0.001 to 0.006."""
+    """As small or faint galaxies: SPREAD_MODEL of 0.0165, errors of 0.0012 to 0.007."""
     rng = np.random.default_rng(seed)
     catalog, reference = make_pair()
     columns = {name: catalog[name].copy() for name in catalog}
     n = catalog.n_rows
-    error = rng.uniform(0.001, 0.006, n)
-    spread = rng.normal(0.001, np.hypot(error, 0.001))
+    error = rng.uniform(0.0012, 0.007, n)
+    spread = rng.normal(0.0012, np.hypot(error, 0.0012))
     galaxies = rng.permutation(n)[: int(0.35 * n)]
-    spread[galaxies] += 0.014
+    spread[galaxies] += 0.0165
     columns["FLUX_PSF"][galaxies] *= 10 ** (-0.4 * 0.4)
-    columns["FLAGS_SKY"][(error < 0.003) & (spread < 0.004)] |= int(FlagsSky.PSF_STAR)
+    columns["FLAGS_SKY"][(error < 0.0035) & (spread < 0.0047)] |= int(FlagsSky.PSF_STAR)
     catalog = Catalog(columns | {"SPREAD_MODEL": spread, "SPREADERR_MODEL": error})
     result = calibrate(catalog, reference)
     assert result.status == "COMPLETE", result.reason

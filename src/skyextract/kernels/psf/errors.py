@@ -155,8 +155,9 @@ def _spread_model(
     region: _Region, residual: F4, flux: float, point: F8, disk: F8
 ) -> tuple[float, float]:
     """SPREAD_MODEL and its error, from the stamps of the PSF and of the disk convolved with it."""
-    x_low, y_low, width, height, weights, _ = region
-    gg = gp = pp = gd = pd = 0.0
+    x_low, y_low, width, height, weights, noises = region
+    gp = pp = gd = pd = 0.0
+    gg_noise = gp_noise = pp_noise = 0.0
     for j in range(height):
         for i in range(width):
             w = weights[j, i]
@@ -165,14 +166,17 @@ def _spread_model(
             p = point[j, i]
             g = disk[j, i]
             d = residual[y_low + j, x_low + i] + flux * p
-            gg += w * g * g
             gp += w * g * p
             pp += w * p * p
             gd += w * g * d
             pd += w * p * d
+            passed = w * w * noises[j, i]
+            gg_noise += passed * g * g
+            gp_noise += passed * g * p
+            pp_noise += passed * p * p
     if not (pp > 0.0 and pd > 0.0):
         return np.nan, np.nan
-    square = gg * pd * pd + pp * gd * gd - 2.0 * gp * gd * pd
+    square = gg_noise * pd * pd + pp_noise * gd * gd - 2.0 * gp_noise * gd * pd
     return gd / pd - gp / pp, math.sqrt(max(0.0, square)) / (pd * pd)
 
 
@@ -196,9 +200,10 @@ def describe_fits(
     """Get normal matrix, its noise, reduced chi2 and SPREAD_MODEL of the sources first..last-1.
 
     SPREAD_MODEL compares the fitted PSF p with G, the same convolved with an exponential
-    disk, on the pixels d of the source (neighbours subtracted), W the inverse variance:
+    disk, on the pixels d of the source (neighbours subtracted), W the inverse variance of the sky:
     ``(G W d) / (p W d) - (G W p) / (p W p)`` (S. Desai et al. 2012, ApJ 757, 83, eq. 3; its
-    error as H. Bouy et al. 2013, A&A 554, A101).
+    error as H. Bouy et al. 2013, A&A 554, A101).  Not that of the photons, nor in SExtractor: the
+    same galaxy would have a larger one where it is brighter.
 
     Parameters
     ----------
@@ -224,7 +229,7 @@ def describe_fits(
     convolved = np.empty((1, size, size), dtype=np.float64)
     weight = np.empty((size, size), dtype=np.float64)
     noise = np.empty((size, size), dtype=np.float64)
-    exact = np.array([planes.inverse_gains[0], planes.inverse_gains[0], 0.0])
+    sky_alone = np.array([planes.inverse_gains[0], 0.0, planes.inverse_gains[2]])
     for n in range(first, last):
         quality.normal[n] = 0.0
         quality.noise[n] = 0.0
@@ -245,7 +250,7 @@ def describe_fits(
             quality.misfit[n] = _misfit(region, planes)
         if spread_radius == 0:
             continue
-        region = _region(planes, exact, x, y, float(spread_radius), weight, noise)
+        region = _region(planes, sky_alone, x, y, float(spread_radius), weight, noise)
         _draw(model, psf.sampling, x, y, region, False, grid, stamp)
         local_model(disk_psf, disk_totals, u, v, reach, model)
         _draw(model, psf.sampling, x, y, region, False, grid, convolved)

@@ -42,7 +42,7 @@ AROUND = 6.0
 """Radius, in FWHM, within which the sources tell how crowded it is: ..."""
 MOST = 4.0
 """... each counts as its flux over that of the row, but as so many at most."""
-SUM = (0.010, 0.006)
+SUM = (0.012, 0.007)
 """SPREAD_MODEL of two equal stars about half a FWHM apart, and by how much that of sums and of
 stars with faint companions scatters."""
 OF_FAINTER = 0.4

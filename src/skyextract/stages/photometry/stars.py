@@ -40,10 +40,10 @@ serve where too few stars have none."""
 MASKED_REACH = 2.0
 """Half side of the box in which that light is counted, FWHM."""
 _MASKED = np.uint16(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.NO_DATA)
-EXTENDED, SURELY = 0.004, 4.0
+EXTENDED, SURELY = 0.0047, 4.0
 """SPREAD_MODEL above that of PSF stars, and its errors, from which a source is no star: fits of the
 PSF to galaxies, of which deep reference catalogues have many, find a part of their light."""
-MANY_EXTENDED, LIKELY, UNTOLD = 0.05, 2.0, 0.004
+MANY_EXTENDED, LIKELY, UNTOLD = 0.05, 2.0, 0.0047
 """Where a larger share is extended, so many errors are enough, and a source of a larger error is no
 star: it is not known to be one."""
 MAX_REF_ERROR = 0.2

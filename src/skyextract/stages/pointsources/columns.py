@@ -45,9 +45,9 @@ _SPREAD = frozenset({"SPREAD_MODEL", "SPREADERR_MODEL"})
 MAX_MISFIT = 2.0
 """Reduced chi2, models wrong by a share of their light, above which a source is no point source: no
 star of 1300 has it with PSFs up to 2 % too wide or too narrow (S/N to 700), galaxies do."""
-SHARP, SURE = -0.015, 4.0
-"""SPREAD_MODEL of sources of half the width of the PSF (a single pixel has -0.03 to -0.07), and how
-many of its errors it must differ from 0."""
+SHARP, SURE = -0.018, 4.0
+"""SPREAD_MODEL of sources of half the width of the PSF (a single pixel has -0.035 to -0.08), and
+how many of its errors it must differ from 0."""
 UNDERSAMPLED = 1.5
 """FWHM (pixels) below which no cosmic ray is looked for, so that it is always measured."""
 

@@ -41,9 +41,10 @@ SPREAD_RADIUS = 2.0
 DOUBLE = 0.25
 """Sources of a crowd that are nearer to each other than this, in FWHM, are one."""
 
-DISK_SCALE = 1 / 16
+DISK_SCALE = 1 / 14.7
 """Scale length of SPREAD_MODEL's exponential disk in half-light diameters of the PSF, which are
-PSFEx's FWHM (Desai et al. 2012, ApJ 757, 83)."""
+PSFEx's FWHM.  SExtractor asks for 1/16 (Desai et al. 2012, ApJ 757, 83); the pixels of PSFEx's
+model that it draws the disk on, 0.21 FWHM, make it as wide as this."""
 
 
 @record

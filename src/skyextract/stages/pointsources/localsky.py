@@ -52,7 +52,7 @@ _FEW = 8
 """Rows of cells, at least, that are worth a thread."""
 TWICED = 1.35
 """Noise of a mean to which that of what it left was added, over its own."""
-MAX_SPREAD = 0.005
+MAX_SPREAD = 0.006
 """SPREAD_MODEL of point sources, beyond three of its errors: they have this sky in apertures, too;
 galaxies would lose light that is their own."""
 

@@ -21,9 +21,9 @@ HIGHEST = 16.0
 """Higher sources are no knots."""
 HEIGHTS = np.array([4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, HIGHEST])
 """As many are knots of those between two of these."""
-FIRST, WIDTH = 0.008, 0.004
+FIRST, WIDTH = 0.0095, 0.0047
 """SPREAD_MODEL of knots, and its scatter beyond the errors, at first."""
-LEAST = 0.004
+LEAST = 0.0047
 """They are broader than stars by this, at least."""
 STARS, ALL = 1.5, 2.0
 """So many stars among so many sources are added to what each height has."""
