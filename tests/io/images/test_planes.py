@@ -72,6 +72,7 @@ def test_error_and_quality_of_two_chips(read):
     [
         ("ERR", 3.0, 9.0, None), ("VAR", 3.0, 3.0, None), ("VARIANCE", 3.0, 3.0, None),
         ("WHT", 4.0, None, 0.25), ("WGT", 4.0, None, 0.25), ("IVAR", 4.0, None, 0.25),
+        ("UNC", 3.0, 9.0, None), ("STDEV", 3.0, 9.0, None), ("CONFIDENCE", 4.0, None, 0.25),
     ],
 )  # fmt: skip
 def test_noise(read, name, value, variance, weight):
@@ -343,3 +344,22 @@ def test_legacy_survey(read):
 def test_sky_beside_exposure_times(read):
     exposures, _ = read([("", 0, SCI), ("EXP", 0, plane(60.0)), ("SKY", 0, plane(0.4))])
     assert len(exposures) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["EXPTIME", "COVERAGE", "NCOMBINE", "CHI2", "SEGMENTATION", "NEXP", "CTX"]
+)
+def test_maps_that_are_no_images(read, name):
+    (exposure,), _ = read([("SCI", 1, SCI), (name, 1, plane(4.0))])
+    assert exposure.extension_name == "SCI"
+    assert exposure.variance is None
+    assert exposure.weight is None
+    (alone,), _ = read([(name, 1, SCI)])  # where there is nothing else it is what is meant
+    assert alone.extension_name == name
+
+
+def test_quality_is_a_mask(read):
+    quality = plane(0, np.int16)
+    quality[3, 4] = 4
+    (exposure,), _ = read([("SCI", 1, SCI), ("QUALITY", 1, quality)])
+    assert list(zip(*np.nonzero(exposure.mask), strict=True)) == [(3, 4)]

@@ -2,8 +2,9 @@
 
 Names are those of HST and JWST (SCI, ERR, DQ, WHT ...), BANZAI (SCI, BPM, ERR, CAT), DES (SCI,
 MSK, WGT), DRAGONS (SCI, VAR, DQ), Euclid (name.SCI, name.RMS, name.FLG), LSST (IMAGE, MASK,
-VARIANCE, as EXTNAME or as EXTTYPE), the Legacy Survey (INVVAR, MASKBITS), MUSE (DATA, STAT) and
-astropy's CCDData (MASK, UNCERT with UTYPE).  ESO's files say it by cards: HDUCLAS2 (DATA, ERROR,
+VARIANCE, as EXTNAME or as EXTTYPE), the Legacy Survey (INVVAR, MASKBITS), MUSE (DATA, STAT),
+CASU (confidence maps), WISE and Spitzer (UNC, COV) and astropy's CCDData (MASK, UNCERT with
+UTYPE).  ESO's files say it by cards: HDUCLAS2 (DATA, ERROR,
 QUALITY), HDUCLAS3 (MSE, RMSE, INVMSE, INVRMSE; MASKZERO, MASKONE, FLAG32BIT ...), and by name
 what belongs to what: ERRDATA and QUALDATA of an image, SCIDATA of its planes (ESO Science Data
 Products Standard; Data Interface Control Document).
@@ -34,14 +35,17 @@ class Role(StrEnum):
 
 _NAMES = {
     Role.IMAGE: ("SCI", "IMAGE", "SCIENCE", "DATA", "PRIMARY", "COMPRESSED_IMAGE", ""),
-    Role.ERROR: ("ERR", "ERROR", "RMS", "UNCERT", "SIGMA", "STDDEV"),
+    Role.ERROR: (
+        "ERR", "ERROR", "RMS", "UNC", "UNCERT", "UNCERTAINTY", "SIGMA", "STD", "STDEV", "STDDEV",
+    ),
     Role.VARIANCE: ("VAR", "VARIANCE"),
-    Role.WEIGHT: ("WHT", "WGT", "WEIGHT", "INVVAR", "IVAR"),
-    Role.MASK: ("DQ", "MASK", "MSK", "BPM", "FLG", "FLAGS", "BADPIX"),
+    Role.WEIGHT: ("WHT", "WGT", "WEIGHT", "INVVAR", "IVAR", "CONF", "CONFIDENCE"),
+    Role.MASK: ("DQ", "MASK", "MSK", "BPM", "FLG", "FLAGS", "BADPIX", "QUAL", "QUALITY"),
     Role.OTHER: (
         "SAMP", "TIME", "CON", "CTX", "EXP", "AREA", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "CAT",
         "OBJMASK", "BKG", "BACKGROUND", "CROSSTALK", "WEIGHTS", "NOISE", "PSF", "WAVELENGTH",
-        "SKY", "MASKBITS", "NEXP", "EXPMAP", "STAT",
+        "SKY", "MASKBITS", "NEXP", "EXPMAP", "STAT", "EXPTIME", "EXPOSURE", "COVERAGE", "COV",
+        "NCOMBINE", "NIMAGES", "CHI2", "SEG", "SEGM", "SEGMAP", "SEGMENTATION",
     ),
 }  # fmt: skip
 _ROLE = {name: role for role, names in _NAMES.items() for name in names}
