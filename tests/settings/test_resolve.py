@@ -55,6 +55,8 @@ def test_environment_variables(monkeypatch):
         ("CROWD_NITER 3 4", "CROWD_NITER = 3,4: one value expected"),
         ("CATALOG_NAME a.cat b.cat", "one value expected; quote a name with blanks"),
         ("DETECT_THRESH 1,2,3", "3 values, 1 to 2 expected"),
+        ("ASTREFMAG_LIMITS 20,10", "ASTREFMAG_LIMITS = 20,10: the smaller value comes first"),
+        ("SAMPLE_FWHMRANGE 10,2", "SAMPLE_FWHMRANGE = 10,2: the smaller value comes first"),
         ("BACK_SIZE nan", "must be finite"),
         ("DETCT_THRESH 1", "my.conf:1: unknown keyword DETCT_THRESH: did you mean DETECT_THRESH"),
         ("CATALOG_TYPE FITS_LADC", "did you mean FITS_LDAC"),

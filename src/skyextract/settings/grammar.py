@@ -164,7 +164,10 @@ def convert(setting: Setting, declaration: Declaration) -> Any:
         wanted = f"at least {least}" if len(values) < least and most > 1000 else wanted
         raise ConfigError(f"{label}: {len(values)} values, {wanted} expected")
     element = kind.removeprefix("tuple[").removesuffix(", ...]")
-    return tuple(_convert_one(value, element, keyword, label) for value in values)
+    converted = tuple(_convert_one(value, element, keyword, label) for value in values)
+    if keyword.ascending and list(converted) != sorted(converted):
+        raise ConfigError(f"{label}: the smaller value comes first")
+    return converted
 
 
 def _convert_one(word: str, kind: str, keyword: Keyword, label: str) -> Any:

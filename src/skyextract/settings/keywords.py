@@ -45,6 +45,8 @@ class Keyword:
     """Shown by `-d`; `-dd` shows all."""
     opens: bool = False
     """Names a file to read."""
+    ascending: bool = False
+    """Of its values, the limits of a range, the smaller comes first."""
 
 
 def key(default: Any, help: str, **declaration: Any) -> Any:
@@ -223,7 +225,7 @@ class Characterize:
     psf_size: tuple[int, ...] = key((), "size of the PSF model (empty = automatic)", low=5, high=511, unit="samples", size=(0, 2), new=True, basic=False)
     psfvar_degrees: int = key(6, "degree of the PSF's polynomial in x, y, at most", low=0, high=6, new=True)
     sample_autoselect: bool = key(True, "select PSF stars at the stellar locus of size and magnitude?", new=True, basic=False)
-    sample_fwhmrange: tuple[float, ...] = key((0.8, 60.0), "FWHM of a PSF star: smallest, largest", low=0.0, unit="pixels", size=(2, 2), new=True, basic=False)
+    sample_fwhmrange: tuple[float, ...] = key((0.8, 60.0), "FWHM of a PSF star: smallest, largest", low=0.0, unit="pixels", size=(2, 2), ascending=True, new=True, basic=False)
     sample_variability: float = key(0.5, "relative variation of the FWHM of PSF stars over the frame, at most", low=0.0, new=True, basic=False)
     sample_minsn: float = key(20.0, "S/N of a PSF star, at least", low=0.0, new=True)
     sample_maxellip: float = key(0.3, "(A-B)/(A+B) of a PSF star, at most", low=0.0, high=1.0, new=True)
@@ -335,7 +337,7 @@ class Astrometry:
     astreferr_keys: tuple[str, ...] = key((), "position error columns of ASTREFCAT_NAME", size=(0, 3), new=True, basic=False)
     astrefprop_keys: tuple[str, ...] = key((), "proper motion columns of ASTREFCAT_NAME", size=(0, 2), new=True, basic=False)
     astrefmag_key: str = key("", "magnitude column of ASTREFCAT_NAME", new=True)
-    astrefmag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes of the astrometric reference stars that are used", unit="mag", size=(2, 2), new=True)
+    astrefmag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes of the astrometric reference stars that are used", unit="mag", size=(2, 2), ascending=True, new=True)
     crossid_radius: float = key(2.0, "radius of a match of source and reference star", low=0.0, unit="arcsec", new=True)
     position_maxerr: float | None = key(None, "error of the header's pointing, at most", low=0.0, unit="arcmin", new=True)
     posangle_maxerr: float | None = key(None, "error of the header's rotation, at most", low=0.0, high=180.0, unit="deg", new=True)
@@ -357,7 +359,7 @@ class Photometry:
     photref_catalog: str = key("NONE", "reference catalogue to fetch and keep where PHOTREFCAT_NAME names none; AUTO: by filter and field", choices=("NONE", "FILE", "AUTO", *SURVEY_NAMES), new=True)
     photref_mag_key: str = key("", "magnitude column of PHOTREFCAT_NAME (empty = by the frame's filter)", new=True)
     photref_magerr_key: str = key("", "magnitude error column of PHOTREFCAT_NAME (empty = the one of PHOTREF_MAG_KEY)", new=True)
-    photref_mag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes of the photometric reference stars that are used", unit="mag", size=(2, 2), new=True)
+    photref_mag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes of the photometric reference stars that are used", unit="mag", size=(2, 2), ascending=True, new=True)
     photref_color_keys: tuple[str, ...] = key((), "two columns of PHOTREFCAT_NAME whose difference is the colour", size=(0, 2), new=True)
     color_term: str = key("0", "colour coefficient of the zero point: a number or FIT", new=True, pattern=r"FIT|[-+]?(\d+\.?\d*|\.\d+)(E[-+]?\d+)?")
     phot_flux_key: str = key("AUTO", "flux whose zero point is fitted: PSF, APERCOR, AUTO, APER ... (AUTO = the best there is)", new=True, pattern=r"(FLUX_)?(PSF|APERCOR|AUTO|APER|BEST|ISO|ISOCOR|PETRO|WIN)(\(\d+\))?")
