@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from skyextract.kernels.psf.near import box_squares
+from skyextract.kernels.psf.records import pixels_within
 from skyextract.stages.pointsources.pairs import pairs_within
+from tests.entry import entry
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,11 @@ def test_boxes_are_cut_at_the_edges():
         for j, i in zip(row, column, strict=True)
     ]
     np.testing.assert_allclose(out, expected, rtol=1e-12)
+
+
+def test_ranges_have_the_pixels_within_a_radius_and_no_others():
+    pixels = np.arange(20)
+    for centre, radius in [(7.3, 2.4), (7.0, 3.0), (0.4, 4.7), (18.6, 2.5), (-1.2, 2.0)]:
+        inside = np.flatnonzero(np.abs(pixels - centre) <= radius)
+        assert entry(pixels_within)(centre, radius, 20) == (inside[0], inside.size)
+    assert entry(pixels_within)(30.0, 4.0, 20)[1] <= 0

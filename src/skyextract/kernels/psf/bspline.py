@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.jit import fused, helper, kernel
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I8
 
 PAD = 8
 """Coefficients kept on each side beyond the samples, where they decay as 0.268**n."""
+GROUP = 16
+"""Numbers that a loop takes at once."""
 
 
 @kernel
@@ -97,17 +99,14 @@ class SplineGrid(NamedTuple):
 
     Attributes
     ----------
-    t : (size,) float64
-        Scratch: coordinates of pixels along one axis.
     first_x, first_y : (size,) int64
         First of the 4 coefficients of each column and row.
-    weight_x, weight_y, slope_x, slope_y : (size, 4) float64
+    weight_x, weight_y, slope_x, slope_y : (4, size) float64
         Their weights for the value, and for its derivative.
-    rows, tilted : (size, n_x) float64
+    rows, tilted : (size, n_x + GROUP) float64
         Scratch: the rows of pixels at the coefficients' columns, and their derivatives along y.
     """
 
-    t: F8
     first_x: I8
     first_y: I8
     weight_x: F8
@@ -122,86 +121,87 @@ class SplineGrid(NamedTuple):
 def spline_grid(size: int, n_x: int) -> SplineGrid:
     """Allocate a grid of up to `size` x `size` pixels on a model of `n_x` columns."""
     return SplineGrid(
-        np.empty(size, dtype=np.float64),
         np.empty(size, dtype=np.int64),
         np.empty(size, dtype=np.int64),
-        np.empty((size, 4), dtype=np.float64),
-        np.empty((size, 4), dtype=np.float64),
-        np.empty((size, 4), dtype=np.float64),
-        np.empty((size, 4), dtype=np.float64),
-        np.empty((size, n_x), dtype=np.float64),
-        np.empty((size, n_x), dtype=np.float64),
+        np.empty((4, size), dtype=np.float64),
+        np.empty((4, size), dtype=np.float64),
+        np.empty((4, size), dtype=np.float64),
+        np.empty((4, size), dtype=np.float64),
+        np.empty((size, n_x + GROUP), dtype=np.float64),
+        np.empty((size, n_x + GROUP), dtype=np.float64),
     )
 
 
-@helper
-def place_axis(t: F8, count: int, n: int, scale: float, first: I8, weight: F8, slope: F8) -> None:
-    """Place `count` pixels with coordinates `t` on an axis of n coefficients.
+@fused
+def place_axis(
+    start: float, step: float, count: int, n: int, scale: float, first: I8, weight: F8, slope: F8
+) -> None:
+    """Place `count` pixels, the first at `start`, `step` apart, on an axis of n coefficients.
 
-    `slope` is the derivative to t, times `scale`.  All weights are 0 where one of the 4
+    `slope` is the derivative along the axis, times `scale`.  All weights are 0 where one of the 4
     coefficients does not exist.
     """
+    w0, w1, w2, w3 = weight[0, :count], weight[1, :count], weight[2, :count], weight[3, :count]
+    s0, s1, s2, s3 = slope[0, :count], slope[1, :count], slope[2, :count], slope[3, :count]
     for k in range(count):
-        i = math.floor(t[k])
-        if i < 1 or i + 2 >= n:
-            first[k] = 0
-            for m in range(4):
-                weight[k, m] = 0.0
-                slope[k, m] = 0.0
-            continue
-        f = t[k] - i
+        t = start + k * step
+        i = math.floor(t)
+        exists = i >= 1 and i + 2 < n
+        first[k] = i - 1 if exists else 0
+        f = t - i
         g = 1.0 - f
-        first[k] = i - 1
-        weight[k, 0] = g * g * g / 6.0
-        weight[k, 1] = (4.0 - 6.0 * f * f + 3.0 * f * f * f) / 6.0
-        weight[k, 2] = (4.0 - 6.0 * g * g + 3.0 * g * g * g) / 6.0
-        weight[k, 3] = f * f * f / 6.0
-        slope[k, 0] = -0.5 * g * g * scale
-        slope[k, 1] = (-2.0 * f + 1.5 * f * f) * scale
-        slope[k, 2] = (2.0 * g - 1.5 * g * g) * scale
-        slope[k, 3] = 0.5 * f * f * scale
+        sixth = 1.0 / 6.0 if exists else 0.0
+        w0[k] = g * g * g * sixth
+        w1[k] = (4.0 - 6.0 * f * f + 3.0 * f * f * f) * sixth
+        w2[k] = (4.0 - 6.0 * g * g + 3.0 * g * g * g) * sixth
+        w3[k] = f * f * f * sixth
+        half = 0.5 * scale if exists else 0.0
+        s0[k] = -g * g * half
+        s1[k] = (3.0 * f - 4.0) * f * half
+        s2[k] = (4.0 - 3.0 * g) * g * half
+        s3[k] = f * f * half
 
 
-@helper
-def along_y(model: F8, first: I8, weight: F8, low: int, high: int, n_y: int, rows: F8) -> None:
-    """Evaluate columns low..high-1 of the coefficients at the rows of pixels.
+@fused
+def _along_y(model: F8, first: I8, weight: F8, low: int, width: int, n_y: int, rows: F8) -> None:
+    """Evaluate `width` columns of the coefficients, from `low` on, at the rows of pixels.
 
     Indices of pieces of rows begin at 0 and cannot be negative: LLVM then takes several at once.
     """
     for j in range(n_y):
         a = first[j]
-        w0, w1, w2, w3 = weight[j, 0], weight[j, 1], weight[j, 2], weight[j, 3]
-        m0, m1 = model[a, low:high], model[a + 1, low:high]
-        m2, m3 = model[a + 2, low:high], model[a + 3, low:high]
-        row = rows[j, low:high]
-        for b in range(high - low):
+        w0, w1, w2, w3 = weight[0, j], weight[1, j], weight[2, j], weight[3, j]
+        m0, m1 = model[a, low : low + width], model[a + 1, low : low + width]
+        m2, m3 = model[a + 2, low : low + width], model[a + 3, low : low + width]
+        row = rows[j, :width]
+        for b in range(width):
             row[b] = w0 * m0[b] + w1 * m1[b] + w2 * m2[b] + w3 * m3[b]
 
 
-@helper
-def _along_x(rows: F8, first: I8, weight: F8, n_y: int, n_x: int, out: F8) -> None:
-    """Evaluate rows of pixels at their columns, into out[0].
+@fused
+def _along_x(rows: F8, low: int, first: I8, weight: F8, n_y: int, n_x: int, out: F8) -> None:
+    """Evaluate rows of pixels, which begin at the coefficient `low`, at their columns, into out[0].
 
     Column by column: what its four coefficients count stays in registers.
     """
     for i in range(n_x):
-        b = max(first[i], 0)  # it is: an index that may be negative is tested each time
-        w0, w1, w2, w3 = weight[i, 0], weight[i, 1], weight[i, 2], weight[i, 3]
+        b = max(first[i] - low, 0)  # it is: an index that may be negative is tested each time
+        w0, w1, w2, w3 = weight[0, i], weight[1, i], weight[2, i], weight[3, i]
         for j in range(n_y):
             out[0, j, i] = (
                 w0 * rows[j, b] + w1 * rows[j, b + 1] + w2 * rows[j, b + 2] + w3 * rows[j, b + 3]
             )
 
 
-@helper
+@fused
 def _along_x_with_slopes(
-    rows: F8, tilted: F8, first: I8, weight: F8, slope: F8, n_y: int, n_x: int, out: F8
+    rows: F8, tilted: F8, low: int, first: I8, weight: F8, slope: F8, n_y: int, n_x: int, out: F8
 ) -> None:
     """Do what `_along_x` does, and write the derivatives along x and y into out[1:3]."""
     for i in range(n_x):
-        b = max(first[i], 0)
-        w0, w1, w2, w3 = weight[i, 0], weight[i, 1], weight[i, 2], weight[i, 3]
-        s0, s1, s2, s3 = slope[i, 0], slope[i, 1], slope[i, 2], slope[i, 3]
+        b = max(first[i] - low, 0)
+        w0, w1, w2, w3 = weight[0, i], weight[1, i], weight[2, i], weight[3, i]
+        s0, s1, s2, s3 = slope[0, i], slope[1, i], slope[2, i], slope[3, i]
         for j in range(n_y):
             r0, r1, r2, r3 = rows[j, b], rows[j, b + 1], rows[j, b + 2], rows[j, b + 3]
             out[0, j, i] = w0 * r0 + w1 * r1 + w2 * r2 + w3 * r3
@@ -216,16 +216,18 @@ def spline_values(model: F8, grid: SplineGrid, n_y: int, n_x: int, slopes: bool,
 
     out[0] are the values; out[1] and out[2], with `slopes`, the derivatives along x and y.
     """
-    _, first_x, first_y, weight_x, weight_y, slope_x, slope_y, rows, tilted = grid
+    first_x, first_y, weight_x, weight_y, slope_x, slope_y, rows, tilted = grid
     low = first_x[0]
     high = low
     for i in range(n_x):
         low = min(low, first_x[i])
         high = max(high, first_x[i])
-    high += 4
-    along_y(model, first_y, weight_y, low, high, n_y, rows)
+    # Whole groups of columns, if the model has them: what is left over is worked on one by one.
+    width = min((high + 3 - low) // GROUP * GROUP + GROUP, model.shape[1])
+    low = min(low, model.shape[1] - width)
+    _along_y(model, first_y, weight_y, low, width, n_y, rows)
     if slopes:
-        along_y(model, first_y, slope_y, low, high, n_y, tilted)
-        _along_x_with_slopes(rows, tilted, first_x, weight_x, slope_x, n_y, n_x, out)
+        _along_y(model, first_y, slope_y, low, width, n_y, tilted)
+        _along_x_with_slopes(rows, tilted, low, first_x, weight_x, slope_x, n_y, n_x, out)
     else:
-        _along_x(rows, first_x, weight_x, n_y, n_x, out)
+        _along_x(rows, low, first_x, weight_x, n_y, n_x, out)

@@ -43,7 +43,7 @@ def draw_models(
         low_y, n_y = pixel_range(y[n], reach[n], image.shape[0])
         if n_x <= 0 or n_y <= 0:
             continue
-        local_model(psf, totals, u[n], v[n], reach[n] + 1, model)
+        local_model(psf, totals, u[n], v[n], reach[n], model)
         render(model, psf.sampling, x[n], y[n], low_x, low_y, n_x, n_y, False, grid, stamp)
         light = np.float32(flux[n])
         for j in range(n_y):
@@ -75,7 +75,7 @@ def sum_light(
     for n in range(x.size):
         low_x = math.floor(x[n] + 0.5) - radius
         low_y = math.floor(y[n] + 0.5) - radius
-        local_model(psf, totals, u[n], v[n], radius + 1, model)
+        local_model(psf, totals, u[n], v[n], radius, model)
         render(model, psf.sampling, x[n], y[n], low_x, low_y, side, side, False, grid, stamp)
         total = squares = light = 0.0
         for j in range(side):

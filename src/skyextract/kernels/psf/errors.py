@@ -18,7 +18,7 @@ from skyextract.kernels.psf.records import (
     Tiles,
     is_good,
     photon_noise,
-    pixel_range,
+    pixels_within,
     scratch_for,
     tile_neighbours,
 )
@@ -89,9 +89,8 @@ def _region(
     """
     image, residual, variance, mask, bad, _ = planes
     weight_gain = inverse_gains[1]
-    half = math.ceil(radius)
-    x_low, width = pixel_range(x, half, image.shape[1])
-    y_low, height = pixel_range(y, half, image.shape[0])
+    x_low, width = pixels_within(x, radius, image.shape[1])
+    y_low, height = pixels_within(y, radius, image.shape[0])
     for j in range(height):
         yy = y_low + j
         for i in range(width):
@@ -239,7 +238,7 @@ def describe_fits(
         if math.isnan(flux):
             continue
         u, v = positions.u[n], positions.v[n]
-        reach = max(math.ceil(fits.radius[n]), spread_radius) + 1
+        reach = max(math.ceil(fits.radius[n]), spread_radius)
         local_model(psf, totals, u, v, reach, model)
         if not spread_alone:
             region = _region(planes, planes.inverse_gains, x, y, fits.radius[n], weight, noise)
@@ -383,7 +382,7 @@ def joint_errors(
                         region = _region(planes, planes.inverse_gains, x, y, radius, weight, noise)
                         u, v = positions.u[n], positions.v[n]
                         # The farthest neighbour's model, at the far side of the region.
-                        reach = math.ceil(2.0 * radius + widest) + 3
+                        reach = math.ceil(radius + felt * (radius + widest))
                         local_model(psf, totals, u, v, reach, model)
                         _draw(model, psf.sampling, x, y, region, True, grid, stamp)
                         drawn = True

@@ -28,7 +28,7 @@ from skyextract.kernels.psf.records import (
     Tiles,
     is_good,
     pixel_range,
-    region_of,
+    pixels_within,
     scratch_for,
 )
 
@@ -220,9 +220,8 @@ def _fit(
     while iterations < N_ITERATIONS:
         fresh = n < 0
         if fresh:
-            half_x, half_y = region_of(radius, rules)
-            x_low, n_x = pixel_range(x_centre, half_x, image.shape[1])
-            y_low, n_y = pixel_range(y_centre, half_y, image.shape[0])
+            x_low, n_x = pixels_within(x_centre, radius * rules.extent[0], image.shape[1])
+            y_low, n_y = pixels_within(y_centre, radius * rules.extent[1], image.shape[0])
             if n_x <= 0 or n_y <= 0:
                 return NO_PIXELS, iterations, radius, lifted
             n = _gather(
@@ -305,7 +304,7 @@ def _visit(
     flux, x, y = parameters[n, 0], parameters[n, 1], parameters[n, 2]
     u, v = positions.u[n], positions.v[n]
     # The model is drawn where it is needed, if the source stays about where it is.
-    drawn = max(int(reach[n]), math.ceil(rules.fit_radius + MAX_WALK)) + 1
+    drawn = max(int(reach[n]), math.ceil(rules.fit_radius + MAX_WALK - 0.5))
     local_model(psf, totals, u, v, drawn, scratch.model)
     position[:] = parameters[n]
     held = fits.iterations[n] >= rules.most_steps
@@ -337,7 +336,7 @@ def _visit(
         status |= MOVING
     fits.status[n] = status
     reach[n] = needed_reach(math.ceil(radius), bright, rules)
-    if reach[n] >= drawn:
+    if reach[n] > drawn:
         local_model(psf, totals, u, v, WHOLE, scratch.model)
     add_model(
         planes.residual, psf.sampling, position[1], position[2], -position[0], reach[n], scratch

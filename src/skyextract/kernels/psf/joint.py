@@ -31,8 +31,7 @@ from skyextract.kernels.psf.records import (
     Scratch,
     Tiles,
     is_good,
-    pixel_range,
-    region_of,
+    pixels_within,
     scratch_for,
     tile_neighbours,
 )
@@ -223,12 +222,12 @@ def _fit_group(
     """Fit the sources of a group; return the number of steps, 0 if they have no joint solution."""
     _, _, _, value, old, new, equations, step, last, unit = group
     ny, nx = planes.image.shape
-    half_x, half_y = region_of(rules.fit_radius, rules)
+    half_x, half_y = rules.fit_radius * rules.extent[0], rules.fit_radius * rules.extent[1]
     x_low, y_low, x_past, y_past = nx, ny, 0, 0
     for a in range(size):
-        low, number = pixel_range(old[a, 1], half_x, nx)
+        low, number = pixels_within(old[a, 1], half_x, nx)
         x_low, x_past = min(x_low, low), max(x_past, low + number)
-        low, number = pixel_range(old[a, 2], half_y, ny)
+        low, number = pixels_within(old[a, 2], half_y, ny)
         y_low, y_past = min(y_low, low), max(y_past, low + number)
     n_x, n_y = x_past - x_low, y_past - y_low
     if n_x <= 0 or n_y <= 0:
@@ -313,7 +312,7 @@ def _settled(
             apart = max(apart, abs(old[a, 1] - old[b, 1]), abs(old[a, 2] - old[b, 2]))
     # Pixels of the others, from the farthest place that a source may go to.
     across = (1.0 + MAX_WALK) * rules.fit_radius + apart
-    drawn = max(drawn, math.ceil(across)) + 1
+    drawn = max(drawn, math.ceil(across))
     for a in range(size):
         m = rows[a]
         local_model(psf, totals, positions.u[m], positions.v[m], drawn, models[a])
@@ -331,7 +330,7 @@ def _settled(
             planes.residual, psf.sampling, old[a, 1], old[a, 2], old[a, 0], fits.reach[m], own
         )
         reach = needed_reach(math.ceil(rules.fit_radius), bright, rules)
-        if reach >= drawn:
+        if reach > drawn:
             local_model(psf, totals, positions.u[m], positions.v[m], WHOLE, models[a])
         add_model(planes.residual, psf.sampling, new[a, 1], new[a, 2], -bright, reach, own)
         parameters[m] = new[a]

@@ -113,8 +113,9 @@ def term_totals(coefficients: F8) -> F8:
 def local_model(psf: PsfModel, totals: F8, u: float, v: float, radius: int, out: F8) -> None:
     """Coefficients of the PSF at normalised position (u, v), of unit sum over pixels.
 
-    `totals` are the sums of the terms: with them the sum is known before any is drawn.  What
-    pixels within `radius` along both axes do not need is left out; `WHOLE`: nothing is.
+    `totals` are the sums of the terms: with them the sum is known before any is drawn.  What the
+    pixels within `radius` of the source's own along both axes do not need is left out; `WHOLE`:
+    nothing is.
     """
     terms = np.empty(psf.coefficients.shape[0], dtype=np.float64)
     k = 0
@@ -133,7 +134,7 @@ def local_model(psf: PsfModel, totals: F8, u: float, v: float, radius: int, out:
         for k in range(terms.size):
             terms[k] /= total
     size = min(out.shape[0], out.shape[1])
-    needed = 2 * math.ceil(radius / psf.sampling) + 5
+    needed = 2 * math.floor((radius + 0.5) / psf.sampling + 1e-6) + 5
     combine_terms(psf.coefficients, terms, max(0, (size - needed) // 2), out)
 
 
@@ -146,18 +147,14 @@ def render(
 
     The region has n_y x n_x pixels from (x_low, y_low) on.
     """
-    t, first_x, first_y, weight_x, weight_y, slope_x, slope_y, _, _ = grid
+    first_x, first_y, weight_x, weight_y, slope_x, slope_y, _, _ = grid
     m_y, m_x = model.shape
     step = 1.0 / sampling
+    # The centre moves against the coordinates of the pixels.
     start = (m_x - 1) / 2 + (x_low - x) * step
-    for k in range(n_x):
-        t[k] = start + k * step
-    # The centre moves against t.
-    place_axis(t, n_x, m_x, -step, first_x, weight_x, slope_x)
+    place_axis(start, step, n_x, m_x, -step, first_x, weight_x, slope_x)
     start = (m_y - 1) / 2 + (y_low - y) * step
-    for k in range(n_y):
-        t[k] = start + k * step
-    place_axis(t, n_y, m_y, -step, first_y, weight_y, slope_y)
+    place_axis(start, step, n_y, m_y, -step, first_y, weight_y, slope_y)
     spline_values(model, grid, n_y, n_x, slopes, out)
 
 

@@ -41,14 +41,12 @@ def place_stamp(
 
     The middle of the model is at pixel (cx, cy).
     """
-    t, first_x, first_y, weight_x, weight_y, slope_x, slope_y, _, _ = grid
+    first_x, first_y, weight_x, weight_y, slope_x, slope_y, _, _ = grid
     middle = 0.5 * (n - 1)
-    for k in range(n_x):
-        t[k] = (x_low + k - cx) / step + middle
-    place_axis(t, n_x, n, 1.0, first_x, weight_x, slope_x)
-    for k in range(n_y):
-        t[k] = (y_low + k - cy) / step + middle
-    place_axis(t, n_y, n, 1.0, first_y, weight_y, slope_y)
+    start = (x_low - cx) / step + middle
+    place_axis(start, 1.0 / step, n_x, n, 1.0, first_x, weight_x, slope_x)
+    start = (y_low - cy) / step + middle
+    place_axis(start, 1.0 / step, n_y, n, 1.0, first_y, weight_y, slope_y)
 
 
 @helper
@@ -81,8 +79,8 @@ def _along(model: F4, first: I8, weight: F8, rows: F4) -> None:
     """Evaluate the columns of coefficients at the places of pixels, a row for each of these."""
     for j in range(rows.shape[0]):
         a = first[j]
-        w0, w1 = np.float32(weight[j, 0]), np.float32(weight[j, 1])
-        w2, w3 = np.float32(weight[j, 2]), np.float32(weight[j, 3])
+        w0, w1 = np.float32(weight[0, j]), np.float32(weight[1, j])
+        w2, w3 = np.float32(weight[2, j]), np.float32(weight[3, j])
         m0, m1, m2, m3 = model[a], model[a + 1], model[a + 2], model[a + 3]
         row = rows[j]
         for b in range(len(row)):
@@ -96,7 +94,7 @@ def _back(rows: F4, first: I8, weight: F8, out: F4) -> None:
     for j in range(rows.shape[0]):
         row = rows[j]
         for m in range(4):
-            w = np.float32(weight[j, m])
+            w = np.float32(weight[m, j])
             line = out[first[j] + m]
             for b in range(len(row)):
                 line[b] += w * row[b]
@@ -131,7 +129,7 @@ def multiply(
     columns = np.zeros((n, long), dtype=np.float32)
     pixels = np.empty((size, long), dtype=np.float32)
     grid = spline_grid(size, 1)
-    _, first_x, first_y, weight_x, weight_y, _, _, _, _ = grid
+    first_x, first_y, weight_x, weight_y, _, _, _, _ = grid
     for first in range(0, n_stars, _BATCH):
         here = terms[first : first + _BATCH]
         _local_models(coefficients, here, images)

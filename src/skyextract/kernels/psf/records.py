@@ -186,9 +186,10 @@ def pixel_range(centre: float, radius: int, size: int) -> tuple[int, int]:
 
 
 @helper
-def region_of(radius: float, rules: FitRules) -> tuple[int, int]:
-    """Return how far a fit region of some radius reaches along x and y, pixels."""
-    return math.ceil(radius * rules.extent[0]), math.ceil(radius * rules.extent[1])
+def pixels_within(centre: float, radius: float, size: int) -> tuple[int, int]:
+    """First pixel and number of pixels within `radius` of a place."""
+    low = max(0, math.ceil(centre - radius))
+    return low, min(size, math.floor(centre + radius) + 1) - low
 
 
 @helper

@@ -10,7 +10,9 @@ from skyextract.datamodel.arrays import F8, I8
 from skyextract.kernels.psf.near import find_pairs
 
 PAIRS_PER_SOURCE = 4
-"""Room for pairs of neighbours at first."""
+"""Room for pairs of neighbours at first, at least..."""
+CLUSTERED = 1.5
+"""... and for so many times those of sources at random: only then they are looked for twice."""
 
 
 def pairs_within(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
@@ -27,7 +29,8 @@ def pairs_within(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
     cell = (row + 1) * width + column + 1
     order = np.argsort(cell, kind="stable")
     start = np.searchsorted(cell[order], np.arange((int(row.max(initial=0)) + 3) * width + 1))
-    room = PAIRS_PER_SOURCE * x.size
+    at_random = math.pi * distance**2 / max(area, math.pi * distance**2) * x.size**2 / 2.0
+    room = math.ceil(max(PAIRS_PER_SOURCE * x.size, CLUSTERED * at_random))
     while True:
         pairs = np.empty((2, room), np.int64)
         number = find_pairs(x, y, distance, cell, order, start, width, *pairs)
