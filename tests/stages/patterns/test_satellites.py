@@ -8,7 +8,7 @@ import pytest
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
-from skyextract.stages.patterns import linestrips
+from skyextract.stages.patterns import linestrips, satellites
 from skyextract.stages.patterns.linesums import line_sums
 from skyextract.stages.patterns.satellites import FINE, taken_off, without_trails
 from tests.simulate.starfield import simulate
@@ -25,10 +25,8 @@ def trail(peak, angle, distance, width=1.5):
     return peak * SCENE.sky_sigma * np.exp(-0.5 * (across / width) ** 2)
 
 
-@pytest.mark.parametrize("room", [0, 4])
-def test_medians_of_groups(monkeypatch, room):
-    """Of groups of about one size, and of others; the upper one of two in the middle."""
-    monkeypatch.setattr(linestrips, "CROWDED", room)
+def test_medians_of_groups():
+    """The upper one of two in the middle."""
     rng = np.random.default_rng(1)
     value, group, rows = rng.normal(size=999), rng.integers(0, 40, 999), rng.random(999) < 0.6
     group[group == 7] = 8
@@ -243,3 +241,15 @@ def test_sources_that_are_set_in_rows_are_no_trails(seed):
     left, trails = taken_off(image.astype(np.float32), np.ones(image.shape, np.bool_), Run(1))
     assert not trails
     assert left.shape == image.shape
+
+
+def test_a_pattern_of_columns_is_no_search_for_trails(monkeypatch):
+    """After some columns none is fitted any more; a trail across them is found all the same."""
+    fits = []
+    fitted = satellites.fitted
+    monkeypatch.setattr(satellites, "fitted", lambda *a: fits.append(a) or fitted(*a))
+    columns = 3.0 * SCENE.sky_sigma * np.random.default_rng(3).normal(size=SIZE)
+    image = SCENE.image + columns + trail(20.0, 0.7, 60.0)
+    _, trails = taken_off(image.astype(np.float32), KNOWN, Run())
+    assert len(trails) == 1
+    assert sum(satellites._is_level(line) for _, _, line, *_ in fits) <= 3 * satellites.GRID

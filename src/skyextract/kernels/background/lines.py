@@ -1,4 +1,4 @@
-"""Sums along straight lines across an image, and how they stand out from those beside them."""
+"""Sums along straight lines across an image, how they stand out, and medians of parts of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, Bools
+    from skyextract.datamodel.arrays import F4, F8, I8, Bools
 
 
 @kernel
@@ -76,3 +76,59 @@ def stand_out(
                 light = (total[last] - total[first]) - (total[high] - total[low])
                 count = (number[last] - number[first]) - (number[high] - number[low])
                 value[row, i] -= np.float32(light / max(count, 1.0))
+
+
+@kernel
+def group_medians(value: F8, group: I8, used: Bools, out: F8) -> None:
+    """Take the median of the values of each group, the upper one of two in the middle.
+
+    Parameters
+    ----------
+    value : (n,) float64
+        None of them NaN.
+    group : (n,) int64
+    used : (n,) bool
+        Values that count.
+    out : (m,) float64
+        Result: of each group, 0 where it has none.
+    """
+    end = np.zeros(out.size + 1, np.int64)
+    for k in range(value.size):
+        if used[k]:
+            end[group[k] + 1] += 1
+    for g in range(out.size):
+        end[g + 1] += end[g]
+    place = end[:-1].copy()
+    ordered = np.empty(end[-1])
+    for k in range(value.size):
+        if used[k]:
+            ordered[place[group[k]]] = value[k]
+            place[group[k]] += 1
+    for g in range(out.size):
+        n = end[g + 1] - end[g]
+        out[g] = _place(ordered[end[g] : end[g + 1]], n // 2) if n else 0.0
+
+
+@kernel
+def _place(values: F8, k: int) -> float:
+    """Return the k-th smallest value; their order is changed (C. A. R. Hoare 1961, FIND)."""
+    low, high = 0, values.size - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            high = j
+        elif k >= i:
+            low = i
+        else:
+            break
+    return float(values[k])

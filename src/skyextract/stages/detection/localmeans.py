@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.stages.detection.matched import MatchedFilter
 
-WIDTHS = (4.0, 2.5, 1.5, 1.0, 0.75, 0.55, 0.4)
-"""Standard deviations of the Gaussians, in FWHM."""
 LIKELY = 0.75
-"""The one that tells whether there is anything to gain: half of what is asked for is."""
+"""Standard deviation of the Gaussian, in FWHM, that tells whether there is anything to gain: half
+of what is asked for is; ..."""
+OTHERS = ((1.0, 1.5, 2.5, 4.0), (0.55, 0.4))
+FEW = 0.02
+"""... wider and narrower ones; those beyond one that is the best in less than this share of the
+places are not tried."""
 MIN_GAIN = 0.2
 """They are taken if noise over stars gets less by this share, or more, of the typical place..."""
 RAISED = 1.2
@@ -118,11 +121,15 @@ def best_means(
         np.abs(centres[:, None] - np.arange(n) * side - 0.5 * (side - 1)).argmin(axis=0)
         for centres, n in zip(places, level.shape, strict=True)
     ))  # fmt: skip
-    for width in WIDTHS:
-        sharp, noise = likely if width == LIKELY else sharpened(width)
-        better = noise < least
-        least[better] = noise[better]
-        np.copyto(level, means - sharp, where=better[nearest])
+
+    for widths in ((LIKELY,), *OTHERS):
+        for width in widths:
+            sharp, noise = likely if width == LIKELY else sharpened(width)
+            better = noise < least
+            least[better] = noise[better]
+            np.copyto(level, means - sharp, where=better[nearest])
+            if float(np.mean(better[chosen])) < FEW:
+                break
     if not gains(least, MIN_GAIN):
         return None
     flat = np.where(chosen[nearest], level, means - _means(rest, side)).astype(np.float32)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.noise import median
+from skyextract.kernels.background.lines import group_medians
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.stages.patterns.linesums import Line
@@ -30,10 +31,6 @@ SEEN = 4.0
 FADED, EVEN = 0.8, 0.25
 """Light of the outer quarters of a part, over that of its middle, at least, and share of the pieces
 that differ by less than that from the middle: spikes fade."""
-
-CROWDED, MOST_GROUPS = 4, 65536
-"""Room for so many times the values, and for so many groups, is taken where medians are looked for:
-numbers of 16 bits are sorted fastest."""
 
 
 @record
@@ -81,23 +78,9 @@ class Strip:
 
 def medians(value: F8, group: I8, rows: Bools, n: int) -> F8:
     """Return the median of the values of each group; 0 where it has none."""
-    value, group = value[rows], group[rows]
-    number = np.bincount(group, minlength=n)
-    most = int(number.max(initial=0))
-    if not value.size:
-        return np.zeros(n)
-    if n * most > CROWDED * value.size or n > MOST_GROUPS:
-        ordered = value[np.lexsort((value, group))]
-        middle = np.cumsum(number) - number + number // 2
-        return np.where(number > 0, ordered[np.minimum(middle, value.size - 1)], 0.0)
-    # Groups of about one size, each sorted in a row of its own, which is much faster.
-    order = np.argsort(group.astype(np.uint16), kind="stable")
-    own = group[order]
-    table = np.full((n, most), np.inf)
-    table[own, np.arange(value.size) - (np.cumsum(number) - number)[own]] = value[order]
-    table.sort(axis=1)
-    middle = table[np.arange(n), np.minimum(number // 2, most - 1)]
-    return np.where(number > 0, middle, 0.0)
+    out = np.empty(n)
+    group_medians(value, group, rows, out)
+    return out
 
 
 def lit_part(image: F4, known: Bools, line: Line, least: float) -> Line | None:

@@ -39,6 +39,8 @@ TILT = 0.02
 """Rise over the length up to which lines may be rows or columns of the detector..."""
 LEVEL_WIDTH, LEVELS = 2.0, 4
 """... unless they are so wide, pixels, and no more than these: sky lines of a spectrum, banding."""
+GRID = 8
+"""After so many rows or columns that are no trails none is: a pattern of them, or a grid."""
 SCALES = (1, 2, 4)
 """Pixels per unit of width: trails of satellites that are out of focus are wide."""
 WIDER, WIDEST_CELL = 4, 16
@@ -166,14 +168,18 @@ def taken_off(image: F4, known: Bools, run: Run, *, levels: bool = True) -> tupl
     trails: list[Trail] = []
     cell = max(2, 1 << math.ceil(math.log2(max(image.shape) / CELLS)))
     left, n_level = image, 0
+    none: list[Line] = []
     for size in (cell, WIDER * cell):
         if size > max(cell, WIDEST_CELL):
             break
         for line in _lines(left, known, size, run):
-            if _is_level(line) and not levels:
+            if _is_level(line) and not (levels and sum(map(_is_level, none)) < GRID):
                 continue
+            if left is image and any(_are_near(line, other, size) for other in none):
+                continue  # finer cells showed it, too
             trail = _of_any_width(left, known, line, SCALES if size == cell else SCALES[1:])
             if trail is None:
+                none.append(line)
                 continue
             n_level += int(_is_level(line))
             if n_level > LEVELS:
@@ -201,6 +207,12 @@ def _is_level(line: Line) -> bool:
     """Tell whether a line is along rows or columns."""
     dx, dy = abs(line.x[1] - line.x[0]), abs(line.y[1] - line.y[0])
     return bool(min(dx, dy) <= TILT * max(dx, dy))
+
+
+def _are_near(one: Line, other: Line, most: float) -> bool:
+    """Tell whether the ends of two lines are no farther from each other."""
+    away = np.hypot(one.x - other.x, one.y - other.y)
+    return bool(away.max() <= most)
 
 
 def _lines(image: F4, known: Bools, cell: int, run: Run) -> list[Line]:

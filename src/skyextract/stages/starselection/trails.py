@@ -54,6 +54,8 @@ NARROWEST = 0.55
 
 MAX_CANDIDATES = 300
 MAX_ITERATIONS, ACCURACY = 40, 2e-3
+SAMPLES = 4
+"""Pixels per sigma of the minor axis that are summed, at least: of what is wide some tell."""
 REACH, CORE = 3.5, 2.0
 """Radii of the weighted sums, and of the pixels that must have data, in sigma of the ellipse."""
 
@@ -237,9 +239,12 @@ def _window(centre: F8, reach: tuple[float, float], shape: tuple[int, int]) -> t
 
 
 def _pixels(centre: F8, weight: F8, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return rows and columns that a Gaussian reaches."""
+    """Return rows and columns that a Gaussian reaches, every so many of a wide one."""
     reach = REACH * math.sqrt(weight[0, 0]), REACH * math.sqrt(weight[1, 1])
-    return _window(centre, reach, (shape[0], shape[1]))
+    rows, columns = _window(centre, reach, (shape[0], shape[1]))
+    minor = axes_of(weight[0, 0], weight[0, 1], weight[1, 1])[0][0]
+    step = max(1, int(math.sqrt(max(minor, 0.0)) / SAMPLES))
+    return slice(rows.start, rows.stop, step), slice(columns.start, columns.stop, step)
 
 
 def _sums(data: F4, variance: F4, centre: F8, weight: F8) -> tuple[float, F8, F8, F8] | None:
@@ -248,8 +253,8 @@ def _sums(data: F4, variance: F4, centre: F8, weight: F8) -> tuple[float, F8, F8
     values, noise = data[rows, columns].astype(np.float64), variance[rows, columns]
     if values.size < 4:
         return None
-    dx = np.arange(columns.start, columns.stop) - centre[0]
-    dy = np.arange(rows.start, rows.stop)[:, None] - centre[1]
+    dx = np.arange(columns.start, columns.stop, columns.step) - centre[0]
+    dy = np.arange(rows.start, rows.stop, rows.step)[:, None] - centre[1]
     r2 = square_of(weight, dx, dy)
     w = np.where((r2 < REACH**2) & (noise < MAX_VARIANCE), np.exp(-0.5 * r2), 0.0)
     light = w * values
@@ -261,7 +266,7 @@ def _sums(data: F4, variance: F4, centre: F8, weight: F8) -> tuple[float, F8, F8
     xx = float(across @ dx**2) / flux - mx * mx
     yy = float(along @ dy[:, 0] ** 2) / flux - my * my
     xy = float(((light @ dx) * dy[:, 0]).sum()) / flux - mx * my
-    return flux, np.array([mx, my]), np.array([[xx, xy], [xy, yy]]), w
+    return rows.step**2 * flux, np.array([mx, my]), np.array([[xx, xy], [xy, yy]]), w
 
 
 def _variance_of_flux(
@@ -269,7 +274,8 @@ def _variance_of_flux(
 ) -> float:
     """Return the variance of a sum of pixels, weighted with `w`."""
     values, noise = data[pixels].astype(np.float64), variance[pixels]
-    return float((w * w * (noise + np.maximum(values, 0.0) * inverse_gain))[w > 0.0].sum())
+    variance_of_each = w * w * (noise + np.maximum(values, 0.0) * inverse_gain)
+    return float(pixels[0].step ** 2 * variance_of_each[w > 0.0].sum())
 
 
 def _measure(data: F4, variance: F4, inverse_gain: float, start: F8, weight: F8) -> _Object | None:
