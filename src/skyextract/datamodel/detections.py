@@ -159,13 +159,13 @@ class Detections:
         if self.labels is not None:
             return self.labels
         labels = blank(self.shape, np.int32)
-        n = self._n_drawn
+        n = self.n_drawn
         source = np.repeat(np.arange(n), np.diff(self.first[: n + 1]))
         labels.ravel()[self.pixel[: source.size]] = self._label(np.arange(source.size), source)
         return labels
 
     @property
-    def _n_drawn(self) -> int:
+    def n_drawn(self) -> int:
         """Number of sources, the first ones, that are in the segmentation."""
         return self.n if self.n_labelled is None else self.n_labelled
 
@@ -210,7 +210,7 @@ class Detections:
 
         By the number of pixels in cells that a box covers in part or whole.
         """
-        n, (ny, nx) = self._n_drawn, self.image_shape
+        n, (ny, nx) = self.n_drawn, self.image_shape
         height, width = -(-ny // _CELL), -(-nx // _CELL)
         number = np.bincount(row // _CELL * width + column // _CELL, minlength=height * width)
         before = np.zeros((height + 1, width + 1), np.int64)  # above, and to the left

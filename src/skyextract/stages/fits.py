@@ -22,13 +22,20 @@ from skyextract.stages.measurement.flags import with_flags, with_light_beneath
 from skyextract.stages.noise import point_source_variance
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.noise import NoiseCorrelation
+    from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.hidden import Hidden
     from skyextract.stages.galaxies.columns import Galaxies, ModelImages
     from skyextract.stages.pointsources.columns import PointSources
+
+
+OFF_PEAK = 0.8
+"""Distance of a barycentre from the peak of its detection, in FWHM, from which fits of the PSF
+begin there."""
 
 
 @record
@@ -145,6 +152,8 @@ class SourceFits:
                 columns |= {"SPREAD_MODEL", "SPREADERR_MODEL"}  # knots from stars
             # They were measured on what the fits of a crowd leave, which is above its sky.
             above = (sources["FLAGS_SKY"] & np.int16(FlagsSky.HIDDEN)) != 0
+        if start is None:
+            x, y = _at_peaks(found.detections, x, y, exposure.psf)
         if is_undersampled(exposure):
             columns |= PSF_POSITIONS | {"FLUX_PSF", "FLUXERR_PSF"}
         apertures = None
@@ -199,6 +208,24 @@ class SourceFits:
         """Return 1 / variance, as fits have it, of the pixels whose gain is GAIN; 0: of all."""
         factor = 1.0 if self.correlation is None else self.correlation.point_source
         return plane.per_variance / factor
+
+
+def _at_peaks(found: Detections, x: F8, y: F8, psf: Psf | None) -> tuple[F8, F8]:
+    """Return where fits begin: detections far from their barycentre at their peaks.
+
+    Of a star beside a galaxy in one detection that lies between them, where fits of the PSF end
+    without a place.
+
+    Parameters
+    ----------
+    x, y : (n,) float64
+        Of all sources, 0-based pixels; those that were found beneath others stay where they are.
+    """
+    if psf is None:
+        return x, y
+    far = np.hypot(found.xpeak - x, found.ypeak - y) > OFF_PEAK * psf.fwhm
+    far[found.n_drawn :] = False
+    return np.where(far, found.xpeak, x), np.where(far, found.ypeak, y)
 
 
 def _has_stars(exposure: Exposure, config: Config) -> bool:

@@ -88,3 +88,27 @@ def test_the_other_side_must_have_data():
     table = measured(profiles, seed=4, masked=centre[:8] - away)
     assert whole.n_rows > len(centre) + 5
     assert table.n_rows == len(centre)
+
+
+def beside_galaxies(seed):
+    """Stars 2 FWHM from the centres of wide galaxies, as bright as these, and what both are."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(40.0, SIZE, 80.0)
+    centre = np.column_stack([v.ravel() for v in np.meshgrid(at, at)])
+    angle = rng.uniform(0.0, 2.0 * np.pi, len(centre))
+    star = centre + 2.0 * FWHM * np.column_stack([np.cos(angle), np.sin(angle)])
+    profile = galsim.Convolve(galsim.Exponential(half_light_radius=7.0, flux=4e4), PSF)
+    galaxies, stars = [(profile, place) for place in centre], [(PSF.withFlux(3e4), p) for p in star]
+    return star, measured(galaxies + stars, seed)
+
+
+def test_fits_of_stars_beside_galaxies_begin_at_the_peak():
+    """Their barycentre is between the two."""
+    star, table = beside_galaxies(5)
+    place = np.column_stack([np.asarray(table[f"{v}PSF_IMAGE"]) - 1.0 for v in "XY"])
+    apart = np.hypot(*(place[:, None] - star).transpose(2, 0, 1))
+    assert (apart.min(axis=0) < 0.3 * FWHM).all()
+    flags = table["FLAGS_SKY"][apart.argmin(axis=0)]
+    assert not (flags & FlagsSky.PSF_NOT_CONVERGED).any()
+    # What fits of the PSF leave of a galaxy is in the star's flux.
+    assert (flags & FlagsSky.NO_POINT).all()
