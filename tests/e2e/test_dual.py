@@ -155,3 +155,25 @@ def test_an_image_that_is_displaced_is_told_of(
     [summary] = done.summary("meas.json")
     status = "fallback" if shift else "complete"
     assert summary["steps"]["measure"]["status"] == status
+
+
+def test_headers_of_two_skies_are_told_of(
+    images: Path, skyextract: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """Pixels that are too far apart to be compared; registered ones are told of, not doubted."""
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0,
+             "CRPIX2": SIZE / 2, "CDELT1": -1e-4, "CDELT2": 1e-4}  # fmt: skip
+    for name, moved in (("det", 0), ("meas", 50), ("alike", 0)):
+        image = np.roll(fits.getdata(images / f"{name.replace('alike', 'meas')}.fits"), moved, 1)
+        header = fits.Header(cards | {"CRPIX1": SIZE / 2 + (50 if name != "det" else 0)})
+        fits.writeto(tmp_path / f"{name}.fits", image, header)
+    weights = np.ones((SIZE, SIZE), np.float32)
+    maps = ("-WEIGHT_TYPE", "NONE,MAP_WEIGHT", "-WEIGHT_IMAGE", "none,det.weight.fits")
+    fits.writeto(tmp_path / "det.weight.fits", weights, fits.Header(cards | {"CRPIX1": SIZE / 2}))
+    steps = ("--steps", "measure")
+    for name, status in (("meas", "fallback"), ("alike", "complete")):
+        done = skyextract(f"det.fits,{name}.fits", *steps, *(maps if name == "alike" else ()))
+        assert "the image to measure lies (+50.0, +0.0) pixels from the image to" in done.stderr
+        [summary] = done.summary(f"{name}.json")
+        assert summary["steps"]["measure"]["status"] == status
+    assert "(+50.0, +0.0) pixels from its map det.weight.fits" in done.stderr

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skyextract.datamodel.alignment import apart_by_headers
 from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.record import record
@@ -89,7 +90,7 @@ def doubts_about(
     rows: I8,
     run: Run,
     *,
-    is_dual: bool,
+    detection: Exposure | None,
 ) -> Doubts:
     """Look for what makes the sources doubtful, and warn of it.
 
@@ -111,11 +112,12 @@ def doubts_about(
         Light that was taken apart into sources.
     rows : (m,) int64
         Those of the catalogue among all sources: what is said counts them.
-    is_dual : bool
-        The sources are those of another image.
+    detection : Exposure or None
+        The image whose sources they are, if it is another one.
     """
     seen = _look(exposure, found, rests_on, run)
-    displaced = _displacement(exposure, found) if is_dual else None
+    displaced = None if detection is None else _displacement(exposure, found)
+    other_sky = Line("") if detection is None else _other_sky(exposure, detection, displaced)
     torn = about_torn(flags) if _is_noise_known(exposure, found) else ""
     black = about_black_point(found.plane.background)
     missing, excess = seen.corners
@@ -123,6 +125,7 @@ def doubts_about(
     of_frame = (seen.kind, black, about_psf, about_sky, torn, covered)
     lines = [
         *lines_of(rests_on, seen.twins, seen.fields, seen.spectral[0], seen.halo, displaced),
+        other_sky,
         *(Line(text) for text in (*exposure.doubts, *of_frame)),
         *lines_of(seen.ghosts, seen.spectral[1], seen.dots, seen.tracks, seen.spikes),
         *lines_of(*(seen.sidelobes or ()), chains),
@@ -306,3 +309,24 @@ def _displacement(exposure: Exposure, found: Found) -> Displacement | None:
     fwhm = _fwhm(exposure)
     d = found.detections
     return find_displacement(d.x, d.y, d.dflux, found.detection_plane, found.plane, fwhm)
+
+
+def _other_sky(exposure: Exposure, detection: Exposure, seen: Displacement | None) -> Line:
+    """Compare the WCS of the two images; what their pixels say counts for more.
+
+    Images are registered, and the headers are left as they were.
+    """
+    apart = apart_by_headers(detection.wcs, exposure.wcs, exposure.shape)
+    if not apart or (seen is not None and seen.doubt):
+        return Line("")
+    if seen is not None:
+        message = (
+            f"by their headers the image to measure lies {apart} from the image to detect on, but "
+            "sources have the same pixels in both: is its WCS right?"
+        )
+        return Line(message, is_doubt=False)
+    message = (
+        f"by their headers the image to measure lies {apart} from the image to detect on: "
+        "apertures, fits and positions are those of other pixels"
+    )
+    return Line(message)

@@ -138,7 +138,7 @@ def measure(
     flags, about_sky = sources["FLAGS_SKY"], _about_sky(found, hidden)
     doubts = doubts_about(
         exposure, found, flags, rests_on, about_psf, about_sky, _chains(sources, hidden), rows, run,
-        is_dual=is_dual,
+        detection=detection,
     )  # fmt: skip
     sources = with_flags(sources, doubts.flags)
     if exposure.exposed is not None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from skyextract.datamodel.alignment import apart_by_headers, wcs_or_none
 from skyextract.datamodel.arrays import F4, I4, U2, AnyArray
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
@@ -112,6 +114,7 @@ def read_weight_map(
             plane, bad = to_float(numbers, Scaling.from_header(header), math.inf, run)
         except ImageError as error:
             raise ImageError(f"{spec}: {error}") from None
+    _compare_sky(spec, header, exposure, run)
 
     def convert(band: tuple[int, int]) -> None:
         for first in range(*band, 16):
@@ -173,8 +176,9 @@ def read_flag_map(name: str, exposure: Exposure, number: int, run: Run) -> I4:
         run.note_opened(spec.path)
         unit = matching_unit(file, spec, exposure, number)
         try:
-            scaling = Scaling.from_header(image_header(file, unit))
-            return _integers(stored_numbers(file, unit), scaling)
+            header = image_header(file, unit)
+            _compare_sky(spec, header, exposure, run)
+            return _integers(stored_numbers(file, unit), Scaling.from_header(header))
         except ImageError as error:
             raise ImageError(f"{spec}: {error}") from None
 
@@ -189,6 +193,19 @@ def _integers(numbers: AnyArray, scaling: Scaling) -> I4:
     if values.size and (values.min() < -(2.0**31) or values.max() >= 2.0**32):
         raise ImageError("flags do not fit 32 bits")
     return values.astype(np.int64).astype(np.uint32).view(np.int32)
+
+
+def _compare_sky(spec: ImageSpec, header: Any, exposure: Exposure, run: Run) -> None:
+    """Warn where the headers say that a map is that of another sky.
+
+    It may be that of the detector, with the header of another exposure: no more than a warning.
+    """
+    apart = apart_by_headers(wcs_or_none(header), exposure.wcs, exposure.shape)
+    if apart:
+        run.warn(
+            f"{exposure.name}: by their headers it lies {apart} from its map {spec}: the map of "
+            "another image?"
+        )
 
 
 def _existing(name: str, keyword: str) -> ImageSpec:
