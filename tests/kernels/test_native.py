@@ -13,7 +13,7 @@ from skyextract.kernels import native
 from skyextract.kernels.first import FIRST, GALAXIES, POINTS
 from skyextract.kernels.galaxies.boxes import copy_boxes
 from skyextract.kernels.jit import Kernel
-from skyextract.kernels.native import Check, MachineCode, accepted, make_test, packed, unpacked
+from skyextract.kernels.native import Check, MachineCode, accepted, make_tests, packed, unpacked
 from skyextract.kernels.store import declared
 
 PIXELS = np.zeros((3, 4), np.float32)
@@ -77,10 +77,12 @@ POINT: Check = ("tuple", "Point", [("float64",), ("float64",)])
     ],
 )  # fmt: skip
 def test_arguments(argument: object, check: Check, passes: bool) -> None:
-    test = make_test(check)
-    assert accepted([argument], [test]) is passes
-    assert not accepted([], [test])
-    assert not accepted([argument, argument], [test])
+    tests = make_tests([check])
+    assert accepted([argument], tests) is passes
+    assert not accepted([], tests)
+    assert not accepted([argument, argument], tests)
+    assert accepted([argument, argument], make_tests([check, check])) is passes
+    assert not accepted([argument, "text"], make_tests([check, check]))
 
 
 def test_content_of_a_file() -> None:
