@@ -274,7 +274,8 @@ def build_psf(
         if other is not None:
             prior, stray = other
             stray, solution = solve(prior, stray, left)
-    solver.fit(solution)
+    else:
+        solver.fit(solution)
     return _described(solver, solution, Variation(degree, scaled))
 
 
