@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F4, F8
 from skyextract.errors import StepError
 from skyextract.kernels.psf.bspline import PAD, spline_coefficients
+from skyextract.kernels.psf.coreshape import match_gaussians
 
 WINDOW_STEPS, WINDOW_AT_REST = 30, 1e-6
 """Steps of a windowed centroid, at most, and the last one's size in samples."""
@@ -51,8 +52,6 @@ Shape = tuple[float, float, float, float, float]
 def core_shape(image: F8) -> Shape:
     """Centroid and covariance of a PSF image under a matched elliptical Gaussian.
 
-    Adaptive moments (Bernstein & Jarvis 2002, AJ 123, 583, section 3.1).
-
     Parameters
     ----------
     image : (n, n) float64
@@ -68,39 +67,17 @@ def core_shape(image: F8) -> Shape:
     StepError
         The image is no PSF: the moments do not converge.
     """
-    n_y, n_x = image.shape
-    gy, gx = np.mgrid[0:n_y, 0:n_x].astype(float)
-    gx -= (n_x - 1) / 2
-    gy -= (n_y - 1) / 2
-    powers = np.stack([np.ones_like(gx), gx, gy, gx * gx, gy * gy, gx * gy])
-    flat = powers.reshape(6, -1)
-    x = y = 0.0
-    size = max(1.0, math.sqrt(float(np.sum(image > 0.5 * image.max())) / math.pi) / 1.18)
-    a, b, c = size**2, size**2, 0.0  # the covariance
-    values = image.ravel()
-    for _ in range(100):
-        # Minus half of the squared distance from (x, y) in units of the covariance, as a sum of
-        # the powers.
-        determinant = a * b - c * c
-        p, q, s = -0.5 * b / determinant, -0.5 * a / determinant, 0.5 * c / determinant
-        u, v = p * x + s * y, s * x + q * y
-        exponents = np.array([u * x + v * y, -2.0 * u, -2.0 * v, p, q, 2.0 * s]) @ flat
-        np.exp(exponents, out=exponents)
-        exponents *= values
-        total, *sums = (flat @ exponents).tolist()
-        if not total > 0:
-            break
-        mean_x, mean_y, mean_xx, mean_yy, mean_xy = (value / total for value in sums)
-        xx, yy = 2.0 * (mean_xx - mean_x * mean_x), 2.0 * (mean_yy - mean_y * mean_y)
-        xy = 2.0 * (mean_xy - mean_x * mean_y)
-        x, y = x + 2.0 * (mean_x - x), y + 2.0 * (mean_y - y)
-        if not (xx * yy - xy * xy > 0 and xx > 0) or abs(x) + abs(y) > n_x / 4:
-            break
-        change = max(abs(xx - a), abs(yy - b), abs(xy - c)) / a
-        a, b, c = xx, yy, xy
-        if change < 1e-7:
-            return x, y, a, b, c
-    raise StepError("the PSF model has no measurable core")
+    x, y, xx, yy, xy = core_shapes(image[None])[0].tolist()
+    return x, y, xx, yy, xy
+
+
+def core_shapes(images: F4 | F8) -> F8:
+    """Return what `core_shape` does of several images, (n_images, 5)."""
+    shapes = np.empty((len(images), 5))
+    match_gaussians(np.ascontiguousarray(images, dtype=np.float64), shapes)
+    if np.isnan(shapes).any():
+        raise StepError("the PSF model has no measurable core")
+    return shapes
 
 
 def window_centre(image: F8) -> tuple[float, float]:

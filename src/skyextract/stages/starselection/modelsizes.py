@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.psf import Psf
-from skyextract.datamodel.psfshape import core_shape
+from skyextract.datamodel.psfshape import core_shapes
 
 REACH = 1.5
 """FWHM to which the PSF's sizes are measured."""
@@ -64,8 +64,5 @@ def _sizes_at(psf: Psf, x: F8, y: F8) -> F8:
     """Return log10 of the sizes of the PSF at some places, but for a constant."""
     side = 2 * min(psf.radius, math.ceil(REACH * psf.fwhm)) + 1
     nothing = np.zeros(x.size)
-    out = np.empty(x.size)
-    for k, stamp in enumerate(psf.stamps(x, y, nothing, nothing, side)):
-        _, _, xx, yy, xy = core_shape(stamp.astype(np.float64))
-        out[k] = 0.25 * math.log10(xx * yy - xy * xy)
-    return out
+    _, _, xx, yy, xy = core_shapes(psf.stamps(x, y, nothing, nothing, side)).T
+    return np.asarray(0.25 * np.log10(xx * yy - xy * xy))
