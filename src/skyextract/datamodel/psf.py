@@ -242,6 +242,8 @@ class Psf:
         dx: F8,
         dy: F8,
         size: int | None = None,
+        *,
+        of_whole: bool = False,
     ) -> F4:
         """Return the PSF at many positions on the pixel grid.
 
@@ -253,6 +255,8 @@ class Psf:
             Centre of the PSF relative to the middle pixel of its stamp.
         size : int, optional
             Odd side of the stamps in pixels; by default the whole model.
+        of_whole : bool
+            The whole model is of unit sum, not the part of it that a stamp has.
 
         Returns
         -------
@@ -276,7 +280,8 @@ class Psf:
             np.ascontiguousarray(dy, dtype=float),
             out,
         )
-        out /= out.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
+        if not of_whole:
+            out /= out.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
         return out
 
     def stamp(

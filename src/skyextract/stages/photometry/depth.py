@@ -158,13 +158,13 @@ def psf_flux(exposure: Exposure, sky: Sky, x: F8, y: F8, run: Run) -> F8:
     i, j = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     side = np.arange(-half, half + 1)
     dy, dx = (part - half for part in np.nonzero(side[:, None] ** 2 + side**2 <= radius**2))
-    middle, size = psf.radius, 2 * psf.radius + 1
-    of_stamp = (middle + dy) * size + middle + dx
+    size = 2 * half + 1
+    of_stamp = (half + dy) * size + half + dx
     ny, nx = sky.subtracted.shape
 
     def fit(part: slice) -> F8:
         u, v, k, m = x[part], y[part], i[part], j[part]
-        stamps = psf.stamps(u, v, u - k, v - m)
+        stamps = psf.stamps(u, v, u - k, v - m, size, of_whole=True)
         profile = stamps.reshape(len(u), -1)[:, of_stamp].astype(np.float64)
         pixel = np.clip(m[:, None] + dy, 0, ny - 1) * nx + np.clip(k[:, None] + dx, 0, nx - 1)
         weight = profile / sky.variance.ravel()[pixel]
