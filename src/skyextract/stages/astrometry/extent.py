@@ -302,19 +302,17 @@ def _posterior(
         rare = -SCATTER_POWER * math.log1p(scatter / USUAL_SCATTER)
         # All sizes at once: for each alone, numpy's calls take longer than its arithmetic.
         matrix = power * both[0] * both[1] + np.eye(len(order))
-        inverse = np.linalg.inv(matrix) * both[0] * both[1]
-        mean = inverse @ target
+        mean = prior[:, :, None] * np.linalg.solve(matrix, prior[:, :, None] * target)
         product = np.sum((target * mean).reshape(len(mean), -1), axis=1)
         log = 0.5 * (constant + product) - np.linalg.slogdet(matrix)[1]
-        found.append((log + rare + usual, mean, inverse))
-    logs, means, covariances = (np.concatenate(v) for v in zip(*found, strict=True))
+        found.append((log + rare + usual, mean, matrix))
+    logs, means, matrices = (np.concatenate(v) for v in zip(*found, strict=True))
     scatters = np.repeat(SCATTERS * scale, len(sizes))
     probability = np.exp(logs - logs.max())
     likely = np.flatnonzero(probability > _LIKELY)
     weight = probability[likely] / probability[likely].sum()
     best = int(np.argmax(probability))
     evidence = float(logs.max()) + math.log(probability.sum()) - len(rows) * math.log(2.0 * math.pi)
-    return _Posterior(
-        weight, means[likely], covariances[likely], float(scatters[best]),
-        evidence,
-    )  # fmt: skip
+    size = np.tile(np.arange(len(sizes)), len(SCATTERS))[likely]
+    covariances = np.linalg.inv(matrices[likely]) * both[0][size] * both[1][size]
+    return _Posterior(weight, means[likely], covariances, float(scatters[best]), evidence)
