@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 
@@ -37,8 +38,10 @@ def run() -> int:
     status = client.call(sys.argv[1:])
     if status is not None:
         os._exit(status)  # nothing was done here that has to be taken apart
+    gc.disable()  # as `prepare_process`, whose module is to be imported yet
     if sys.argv[1:2] == [client.SERVE]:
         return serve(sys.argv[2])
+    keep_standard_streams()  # before the first file is opened
     from skyextract import bytecode
 
     archive = bytecode.use()

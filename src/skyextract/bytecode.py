@@ -9,6 +9,7 @@ the size of the one that it was made from; what is not in the file is imported a
 from __future__ import annotations
 
 import marshal
+import mmap
 import os
 import sys
 from contextlib import suppress
@@ -50,11 +51,11 @@ class Archive:
         self._codes = memoryview(b"")
         with suppress(OSError, EOFError, ValueError, TypeError):
             with open(self.path, "rb") as file:
-                data = file.read()
-            magic, entries, size = marshal.loads(memoryview(data)[_LENGTH:])
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            magic, entries, size = marshal.loads(data[_LENGTH:])
             # A file that was cut, as a crash of the machine leaves them, is none.
             if magic == MAGIC_NUMBER and int.from_bytes(data[:_LENGTH], "little") == len(data):
-                self._entries, self._codes = entries, memoryview(data)[-size:]
+                self._entries, self._codes = entries, data[-size:]
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
         """Return how to load a module; None if it is not here, or not of the source as it is."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import skyextract
+from skyextract.run import collect_garbage
 from skyextract.server import client
 from skyextract.server.client import ENDED, RETURNED, STARTED, receive, remove
 from skyextract.server.descriptors import moved_up, take_streams
@@ -370,6 +371,5 @@ def run(path: str) -> Call | None:
             return None
         preload()
         gc.collect()
-        gc.freeze()
-        gc.enable()
+        collect_garbage()
         return Server(path).serve()

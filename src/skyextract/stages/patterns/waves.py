@@ -13,18 +13,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skyextract.datamodel.arrays import F4, F8, Bools, widened
+from skyextract.datamodel.arrays import C8, F4, F8, Bools, widened
 from skyextract.datamodel.noise import median, medians
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.stages.patterns.waveblocks import Blocks
 
 if TYPE_CHECKING:
-    from skyextract.run import Run
+    from numpy.typing import NDArray
 
-C8 = NDArray[np.complex64]
+    from skyextract.run import Run
 
 TILE = 128
 """Side of a tile, pixels: fringes bend slowly against that."""
