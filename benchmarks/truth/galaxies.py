@@ -1,10 +1,11 @@
 """Galaxies beside SExtractor's model fits with PSFEx's PSF, against the truth.
 
-    python -m benchmarks.truth.galaxies [--n 400] [--frames 1] [--fwhm 3.6] [--seed 1]
+    python -m benchmarks.truth.galaxies [--n 400] [--frames 1] [--fwhm 3.6 ...] [--seed 1]
         [--kind sersic "bulge+disk" barred edge-on "n 0.5" "n 6"] [--ours]
 
 Frames of galaxies and stars at random places (tests/simulate/galaxies.py), blends as they come.
 Both programs fit one Sersic profile to every source, with the same columns, on the same frame.
+Frames of all FWHMs, as many of each, are taken together.
 For each range of the S/N of an ideal filter: galaxies found, of all whose centre is in the frame;
 bias and scatter of the total magnitude, of ln half-light radius, of the ellipticity
 (1 - q) / (1 + q) and of ln n; the width of the pulls of flux, radius and axis ratio; the area under
@@ -190,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--n", type=int, default=400)
     parser.add_argument("--frames", type=int, default=1)
-    parser.add_argument("--fwhm", type=float, default=3.6)
+    parser.add_argument("--fwhm", type=float, nargs="+", default=[3.6])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", nargs="+", default=KINDS, choices=KINDS + SHAPES)
     parser.add_argument("--ours", action="store_true", help="skyextract alone")
@@ -200,10 +201,12 @@ def main() -> None:
         programs["SExtractor + PSFEx"] = sextractor
     size = int(70 * options.n**0.5)
     for kind in options.kind:
-        print(f"{kind}: {options.frames} x {options.n} objects in {size}^2, FWHM {options.fwhm}")
+        seeds = range(options.seed, options.seed + options.frames * len(options.fwhm))
+        seeing = ", ".join(map(str, options.fwhm))
+        print(f"{kind}: {len(seeds)} x {options.n} objects in {size}^2, FWHM {seeing}")
         frames = [
-            simulate_galaxies(options.n, size, options.seed + k, kind=kind, fwhm=options.fwhm)
-            for k in range(options.frames)
+            simulate_galaxies(options.n, size, seed, kind=kind, fwhm=fwhm)
+            for seed, fwhm in zip(seeds, options.fwhm * options.frames, strict=True)
         ]
         for name, program in programs.items():
             parts = []
