@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.jit import helper, kernel, summation
 from skyextract.kernels.psf.beside import mark_neighbours, needed_reach, reached
 from skyextract.kernels.psf.fit import (
     FROZEN,
@@ -22,6 +22,7 @@ from skyextract.kernels.psf.fit import (
     UNSETTLED,
     add_model,
 )
+from skyextract.kernels.psf.matrix import NO_SUMS, Sums, add_cross
 from skyextract.kernels.psf.model import WHOLE, PsfModel, local_model, render, term_totals
 from skyextract.kernels.psf.records import (
     FitRules,
@@ -70,6 +71,9 @@ class Group(NamedTuple):
         Pixels of each, and their derivatives.
     value : (size, size) float64
         What the models leave of the pixels.
+    weight, own, rest : (size, size) float64
+        Weights of the pixels; those within a source's fit region, 0 elsewhere, and these times
+        what the models leave.
     old, new : (MAX_GROUP, 3) float64
         Parameters before, and now.
     equations : (3 * MAX_GROUP, 3 * MAX_GROUP + 1) float64
@@ -82,6 +86,9 @@ class Group(NamedTuple):
     models: F8
     stamps: F8
     value: F8
+    weight: F8
+    own: F8
+    rest: F8
     old: F8
     new: F8
     equations: F8
@@ -160,6 +167,30 @@ def _solve(equations: F8, n: int, out: F8) -> bool:
     return True
 
 
+@summation
+def _cross_sums(weight: F8, first: F8, second: F8, n_y: int, n_x: int) -> Sums:
+    """Sum the block of the normal equations between two sources over pixels."""
+    sums = NO_SUMS
+    for j in range(n_y):
+        w = weight[j, :n_x]
+        p, px, py = first[0, j, :n_x], first[1, j, :n_x], first[2, j, :n_x]
+        q, qx, qy = second[0, j, :n_x], second[1, j, :n_x], second[2, j, :n_x]
+        for i in range(n_x):
+            sums = add_cross(sums, w[i], p[i], px[i], py[i], q[i], qx[i], qy[i])
+    return sums
+
+
+@summation
+def _right_side(rest: F8, stamp: F8, n_y: int, n_x: int) -> float:
+    """Sum one number of the right side over pixels."""
+    total = 0.0
+    for j in range(n_y):
+        left, slope = rest[j, :n_x], stamp[j, :n_x]
+        for i in range(n_x):
+            total += left[i] * slope[i]
+    return total
+
+
 @helper
 def _set_up(
     size: int, x_low: int, y_low: int, n_x: int, n_y: int, planes: Planes, gain: float,
@@ -167,32 +198,34 @@ def _set_up(
 ) -> None:  # fmt: skip
     """Sum each source's normal equations of (flux, flux dx, flux dy) of all, in its fit region."""
     stamps, value, old, equations = group.stamps, group.value, group.old, group.equations
+    weight, own, rest = group.weight, group.own, group.rest
     image, _, variance, mask, bad, _ = planes
     n = 3 * size
-    equations[:n, : n + 1] = 0.0
     square = rules.fit_radius * rules.fit_radius
     of_x, of_both, of_y = rules.form[0], rules.form[1], rules.form[2]
     for j in range(n_y):
         yy = y_low + j
         for i in range(n_x):
             xx = x_low + i
-            v = float(variance[yy, xx])
-            rest = value[j, i]
-            if not is_good(v, rest, mask[yy, xx], bad):
-                continue
-            weight = 1.0 / (v + max(0.0, float(image[yy, xx]) - rest) * gain)
-            for a in range(size):
-                dx, dy = xx - old[a, 1], yy - old[a, 2]
-                if of_x * dx * dx + of_both * dx * dy + of_y * dy * dy > square:
-                    continue
-                for p in range(3):
-                    slope = weight * stamps[a, p, j, i]
-                    row = equations[3 * a + p]
-                    for b in range(size):
-                        row[3 * b] += slope * stamps[b, 0, j, i]
-                        row[3 * b + 1] += slope * stamps[b, 1, j, i]
-                        row[3 * b + 2] += slope * stamps[b, 2, j, i]
-                    row[n] += slope * rest
+            v, left = float(variance[yy, xx]), value[j, i]
+            weight[j, i] = 0.0
+            if is_good(v, left, mask[yy, xx], bad):
+                weight[j, i] = 1.0 / (v + max(0.0, float(image[yy, xx]) - left) * gain)
+    for a in range(size):
+        for j in range(n_y):
+            dy = y_low + j - old[a, 2]
+            for i in range(n_x):
+                dx = x_low + i - old[a, 1]
+                inside = of_x * dx * dx + of_both * dx * dy + of_y * dy * dy <= square
+                w = weight[j, i] if inside else 0.0
+                own[j, i] = w
+                rest[j, i] = w * value[j, i] if w > 0.0 else 0.0
+        for p in range(3):
+            equations[3 * a + p, n] = _right_side(rest, stamps[a, p], n_y, n_x)
+        for b in range(size):
+            sums = _cross_sums(own, stamps[a], stamps[b], n_y, n_x)
+            for k in range(9):
+                equations[3 * a + k // 3, 3 * b + k % 3] = sums[k]
 
 
 @helper
@@ -220,7 +253,7 @@ def _fit_group(
     scratch: Scratch, group: Group,
 ) -> int:  # fmt: skip
     """Fit the sources of a group; return the number of steps, 0 if they have no joint solution."""
-    _, _, _, value, old, new, equations, step, last, unit = group
+    _, _, _, value, _, _, _, old, new, equations, step, last, unit = group
     ny, nx = planes.image.shape
     half_x, half_y = rules.fit_radius * rules.extent[0], rules.fit_radius * rules.extent[1]
     x_low, y_low, x_past, y_past = nx, ny, 0, 0
@@ -368,6 +401,9 @@ def join_tiles(
         np.empty(MAX_GROUP, dtype=np.int64),
         np.empty((MAX_GROUP, n_y, n_x), dtype=np.float64),
         np.empty((MAX_GROUP, 3, size, size), dtype=np.float64),
+        np.empty((size, size), dtype=np.float64),
+        np.empty((size, size), dtype=np.float64),
+        np.empty((size, size), dtype=np.float64),
         np.empty((size, size), dtype=np.float64),
         np.empty((MAX_GROUP, 3), dtype=np.float64),
         np.empty((MAX_GROUP, 3), dtype=np.float64),

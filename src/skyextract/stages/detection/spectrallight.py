@@ -142,13 +142,13 @@ def _along(
     along, across = np.meshgrid(
         np.arange(-REACH, REACH + 1), np.arange(-half, half + 1), indexing="ij"
     )
-    column = np.rint(x[:, None, None] + along * cos - across * sin).astype(np.int64)
-    row = np.rint(y[:, None, None] + along * sin + across * cos).astype(np.int64)
+    column = np.rint(x[:, None, None] + (along * cos - across * sin)).astype(np.int64)
+    row = np.rint(y[:, None, None] + (along * sin + across * cos)).astype(np.int64)
     ny, nx = image.shape
     known = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
-    column, row = np.clip(column, 0, nx - 1), np.clip(row, 0, ny - 1)
-    known &= ~bad[row, column]
-    light = np.clip(image[row, column] / sigma, -CLIP, CLIP)
+    pixel = np.where(known, row * nx + column, 0)
+    known &= ~np.take(bad, pixel)
+    light = np.clip(np.take(image, pixel) / sigma, -CLIP, CLIP)
     return np.where(known, light, 0.0).astype(np.float64), known.astype(np.float64)
 
 

@@ -257,10 +257,10 @@ def within(x: F8, y: F8, reach: F8, shape: tuple[int, int], step: int) -> Bools:
     half = np.sqrt(np.maximum(reach[disc] ** 2 - (row * step - y[disc]) ** 2, 0.0))
     low = np.clip(np.ceil(x[disc] - half), 0, nx).astype(np.int64)
     high = np.clip(np.floor(x[disc] + half) + 1, 0, nx).astype(np.int64)
-    # Chords begin and end along the line of all pixels.
-    ends = np.concatenate([row * nx + low, row * nx + high])
-    order = np.argsort(ends, kind="stable")
-    depth = np.cumsum(np.where(order < len(disc), 1, -1))
-    lengths = np.diff(ends[order], prepend=0, append=n_rows * nx)
+    # Chords begin (even numbers) and end along the line of all pixels.
+    ends = np.concatenate([2 * (row * nx + low), 2 * (row * nx + high) + 1])
+    ends.sort()
+    depth = np.cumsum(1 - 2 * (ends & 1))
+    lengths = np.diff(ends >> 1, prepend=0, append=n_rows * nx)
     marked: Bools = np.repeat(np.append(0, depth) > 0, lengths)
     return marked.reshape(n_rows, nx)
