@@ -40,6 +40,9 @@ def test_light_beside() -> None:
     assert np.abs(beside[0] - expected).max() < 0.02 * expected.max()
     expected = alone[0][50 - 20 : 50 + 21, 66 - 20 : 66 + 21]
     assert np.abs(beside[1] - expected).max() < 0.02 * expected.max()
+    # Models of other kinds of the same stars ask again.
+    assert found.light_beside(x, y, np.array([300.0, 700.0]), 20) is beside
+    assert found.light_beside(x, y, np.array([300.0, 700.0]), 19).shape == (2, 39, 39)
 
 
 def test_a_fit_on_another_sky_goes_on() -> None:

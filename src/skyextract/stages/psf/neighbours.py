@@ -6,7 +6,7 @@ them, and what shines in from outside the masks becomes part of the PSF's wings.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import field, replace
 
 import numpy as np
 
@@ -51,12 +51,15 @@ class Neighbours:
     models : (ny, nx) float32
         Their light.
     psf : Psf
+    beside : dict
+        What `light_beside` gave: models of other kinds of the same stars ask again.
     """
 
     sources: FittedSources
     height: F8
     models: F4
     psf: Psf
+    beside: dict[tuple[int, bytes], F4] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -102,6 +105,14 @@ class Neighbours:
         (n, size, size) float32
             0 outside the image.
         """
+        stars = half, np.concatenate([x, y, height]).tobytes()
+        if stars not in self.beside:
+            self.beside[stars] = self._light_beside(x, y, height, half)
+            self.beside[stars].flags.writeable = False
+        return self.beside[stars]
+
+    def _light_beside(self, x: F8, y: F8, height: F8, half: int) -> F4:
+        """Draw what `light_beside` returns."""
         size = 2 * half + 1
         out = np.zeros((x.size, size, size), np.float32)
         ny, nx = self.models.shape
