@@ -6,7 +6,8 @@ Plain data: nothing heavy is imported here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from skyextract.record import record
 
 MEASURE = "measure"
 PSF = "psf"
@@ -15,7 +16,7 @@ PIPELINE = "pipeline"
 DERIVE = "derive"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Column:
     """One output column.
 
