@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
@@ -43,3 +44,17 @@ def test_a_characterization_that_fails_late_leaves_a_default_psf(tmp_path, monke
     assert (step["status"], step["reason"]) == ("fallback", "the PSF model has no measurable core")
     assert fits.getval(tmp_path / "field.cat", "SKYCHAR", "LDAC_OBJECTS") == "FALLBACK"
     assert fits.getval(tmp_path / "field.cat", "PSFSRC", "LDAC_OBJECTS") == "DEFAULT"
+
+
+def test_what_is_set_and_has_no_effect_is_told(tmp_path, monkeypatch, capsys):
+    """Not what has, or what is as it is anyway."""
+    monkeypatch.chdir(tmp_path)
+    image = np.random.default_rng(1).normal(400.0, 20.0, (64, 64)).astype(np.float32)
+    fits.writeto("x.fits", image, fits.Header({"GAIN": 1.5, "SATURATE": 6e4}))
+    told = "ISR_TRIMSEC, ISR_GAIN: no effect, isr does not run", "GAIN 3 has no effect: the"
+    given = "-ISR_TRIMSEC", "[1:50,1:50]", "-ISR_GAIN", "3", "-ISR_BIAS", "NONE", "-GAIN", "3"
+    for more, n in ((given, 2), (("-GAIN", "3", "-GAIN_KEY", "NONE", "-RDNOISE", "4"), 0)):
+        main(["x.fits", "--steps", "measure", *more])
+        said = capsys.readouterr().err
+        assert said.count("no effect") == n
+        assert all(text in said for text in told[:n])

@@ -42,6 +42,9 @@ from skyextract.stages.isr.mosaic import colour_flags, colour_plane
 
 Image = Exposure | RawFrame
 
+CARDS_WIN = {"GAIN": "gain", "RDNOISE": "read_noise", "SATUR_LEVEL": "saturation"}
+"""Keywords that header cards come before, as in SExtractor, and what the detector has of them."""
+
 
 @record
 class Frame:
@@ -130,7 +133,7 @@ def read_images(
         The file as a whole cannot be read, or isr is asked for and has run already.
     """
     if not isr_is_asked(settings):
-        yield from read_exposures(spec, settings.config, run)
+        yield from _corrected(spec, settings, run)
         return
     asked = Step.ISR in explicit_steps(settings.config.pipeline.steps)
     forced = asked and settings.origins["STEPS"] == COMMAND_LINE
@@ -139,7 +142,29 @@ def read_images(
     except AlreadyCorrectedError:
         if asked:
             raise
-        yield from read_exposures(spec, settings.config, run)
+        yield from _corrected(spec, settings, run)
+
+
+def _corrected(
+    spec: ImageSpec, settings: Settings, run: Run
+) -> Iterator[Exposure | FailedExtension]:
+    """Read images that need no isr; cards that win over the command line are told of."""
+    given = [name for name in CARDS_WIN if settings.origins[name] == COMMAND_LINE]
+
+    def compared(image: Exposure | FailedExtension) -> Exposure | FailedExtension:
+        if not isinstance(image, Exposure):
+            return image
+        for name in given:
+            value, used = settings.value(name), getattr(image.detector, CARDS_WIN[name])
+            if value != used:
+                key = f"{name.removesuffix('_LEVEL')}_KEY"
+                run.warn(
+                    f"{image.name}: {name} {value:g} has no effect: the header's {used:g} counts "
+                    f"({key} NONE leaves it out)"
+                )
+        return image
+
+    return map(compared, read_exposures(spec, settings.config, run))  # keeps no pixels
 
 
 def with_maps(

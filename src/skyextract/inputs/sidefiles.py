@@ -22,7 +22,7 @@ from skyextract.io.textfiles import read_number_list, read_text
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.resolve import COMMAND_LINE, Settings
-from skyextract.settings.steps import psf_is_given
+from skyextract.settings.steps import isr_is_asked, psf_is_given
 from skyextract.stages.detection.filters import builtin_filter
 
 
@@ -107,6 +107,11 @@ def read_inputs(settings: Settings, folder: Path, run: Run) -> Inputs:
             f"WEIGHT_IMAGE {', '.join(config.weights.weight_image)} is not read: WEIGHT_TYPE, "
             "which says what its values are, is NONE"
         )
+    if unused := _unused_isr(settings):
+        run.warn(
+            f"{', '.join(unused)}: no effect, isr does not run (no calibration frames are given; "
+            "--steps isr)"
+        )
     inputs = Inputs(columns, _read_filter(settings, run), network, associates, [], folder)
     if psf_is_given(settings) and (not settings.sextractor or inputs.needs_psf(settings)):
         models = config.characterize.psf_name
@@ -156,6 +161,22 @@ def _lacks_weight_type(settings: Settings) -> bool:
     asked = bool(weights.weight_image) and origins["WEIGHT_IMAGE"] == COMMAND_LINE
     none = all(kind == "NONE" for kind in weights.weight_type)
     return asked and none and origins["WEIGHT_TYPE"] != COMMAND_LINE
+
+
+def _unused_isr(settings: Settings) -> list[str]:
+    """Return the keywords of isr that are given though it does not run.
+
+    Where the steps are chosen, a configuration file may be that of other runs.
+    """
+    if isr_is_asked(settings):
+        return []
+    steps_are_given = settings.config.pipeline.steps != ("AUTO",)
+    return [
+        name
+        for name, origin in settings.origins.items()
+        if name.startswith("ISR_") and settings.is_set(name)
+        if origin == COMMAND_LINE or not steps_are_given
+    ]
 
 
 def _read_filter(settings: Settings, run: Run) -> str | None:

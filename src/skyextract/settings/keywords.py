@@ -142,13 +142,13 @@ class Output:
 class Detector:
     """Detector and header"""
 
-    gain: float = key(0.0, "gain (0 = unknown: background noise only)", low=0.0, unit="e-/ADU")
+    gain: float = key(0.0, "gain (0 = unknown: background noise only); a card of GAIN_KEY comes first", low=0.0, unit="e-/ADU")
     gain_key: tuple[str, ...] = key(("GAIN",), "header keyword(s) of the gain, NONE = do not look", size=(0, ANY))
-    rdnoise: float = key(0.0, "read noise (0 = unknown)", low=0.0, unit="e-", new=True)
+    rdnoise: float = key(0.0, "read noise (0 = unknown); a card of RDNOISE_KEY comes first", low=0.0, unit="e-", new=True)
     rdnoise_key: tuple[str, ...] = key(
         ("RDNOISE", "READNOIS"), "header keyword(s) of the read noise", size=(0, ANY), new=True
     )
-    satur_level: float = key(50000.0, "level at which pixels saturate", unit="ADU")
+    satur_level: float = key(50000.0, "level at which pixels saturate; a card of SATUR_KEY comes first", unit="ADU")
     satur_key: tuple[str, ...] = key(("SATURATE",), "header keyword(s) of the saturation level", size=(0, ANY))
     data_check: bool = key(True, "look for areas of one exact value (no data), dead pixels, fringes, trails and a clipping level?", sextractor=False, new=True)
     expotime_key: tuple[str, ...] = key(
