@@ -22,7 +22,7 @@ from skyextract.stages.detection.dots import find_dots
 from skyextract.stages.detection.fields import Fields, find_fields
 from skyextract.stages.detection.flashes import find_flashes
 from skyextract.stages.detection.framekind import doubt_of_kind
-from skyextract.stages.detection.ghosts import Ghosts, find_ghosts
+from skyextract.stages.detection.ghosts import Ghosts, find_ghosts, second_images
 from skyextract.stages.detection.marked import Marked
 from skyextract.stages.detection.noisesteps import MIN_SKY, NoiseStep, find_noise_step
 from skyextract.stages.detection.pixelorder import Interleaved, find_interleaved
@@ -161,7 +161,7 @@ class _Seen:
     Attributes
     ----------
     images : tuple
-        Second images of all sources, or of some.
+        Second images of all sources, with those rows that are one, or of some.
     spectral : tuple
         Spectra among the sources, or their light.
     corners : (2,) float
@@ -172,7 +172,7 @@ class _Seen:
 
     spikes: Marked | None
     seam: Seam | NoiseStep | None
-    images: tuple[Twins | None, Ghosts | None]
+    images: tuple[Twins | None, Bools | None, Ghosts | None]
     spectral: tuple[Spectra | None, Marked | None]
     dots: Marked | None
     flashes: Tracks | None
@@ -194,7 +194,7 @@ class _Seen:
     @property
     def ghosts(self) -> Ghosts | None:
         """Second images of some sources."""
-        return self.images[1]
+        return self.images[2]
 
     @property
     def flashes_of_their_own(self) -> Tracks | None:
@@ -209,6 +209,8 @@ class _Seen:
         images: tuple[Any, ...] = (self.ghosts, *self.spectral, self.dots, lobes)
         pieces: tuple[Any, ...] = (self.tracks, self.spikes, self.flashes, self.walking)
         bits = np.zeros(n, np.int32)
+        if self.images[1] is not None:
+            bits[self.images[1]] = int(FlagsSky.GHOST)
         for bit, found in ((FlagsSky.GHOST, images), (FlagsSky.TRACK, pieces)):
             for what in found:
                 if what is not None:
@@ -270,11 +272,15 @@ def _fwhm(exposure: Exposure) -> float:
     return exposure.psf.fwhm if exposure.psf is not None and exposure.has_psf else 0.0
 
 
-def _second_images(found: Detections, exposure: Exposure) -> tuple[Twins | None, Ghosts | None]:
+def _second_images(
+    found: Detections, exposure: Exposure
+) -> tuple[Twins | None, Bools | None, Ghosts | None]:
     """Look for second images of all sources; of some, if not all have one."""
     sources = found.x, found.y, found.dflux
-    twins = find_twins(*sources)
-    return twins, find_ghosts(*sources, _fwhm(exposure), exposure.shape) if twins is None else None
+    twins, fwhm = find_twins(*sources), _fwhm(exposure)
+    if twins is None:
+        return None, None, find_ghosts(*sources, fwhm, exposure.shape)
+    return twins, second_images(*sources, twins, fwhm), None
 
 
 def _seam(exposure: Exposure, plane: Plane, rests_on: Support) -> Seam | NoiseStep | None:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from skyextract.stages.detection.ghosts import second_images
 from skyextract.stages.detection.twins import find_twins
 
 SIDE = 600.0
@@ -30,7 +31,8 @@ def seen_again(x, y, flux, rng, vectors, shares, noise=0.1):
 @pytest.mark.parametrize("share", [0.5, 0.3, 0.1])
 def test_double_exposures(vector, share):
     x, y, flux, rng = field(80, 1)
-    found = find_twins(*seen_again(x, y, flux, rng, [(0, 0), vector], [1.0 - share, share]))
+    columns = seen_again(x, y, flux, rng, [(0, 0), vector], [1.0 - share, share])
+    found = find_twins(*columns)
     assert found is not None
     assert found.n_pairs >= 0.25 * found.n_sources
     sign = math.copysign(1.0, vector[1])
@@ -38,6 +40,12 @@ def test_double_exposures(vector, share):
         sign = math.copysign(1.0, found.dx) * math.copysign(1.0, vector[0])
     assert (found.dx, found.dy) == pytest.approx((sign * vector[0], sign * vector[1]), abs=0.2)
     assert "seen a second time" in found.doubt
+    rows = second_images(*columns, found, 3.0)
+    if share == 0.5:
+        assert not rows.any()  # which is the first one nobody can tell
+    else:
+        assert rows[x.size :].all()
+        assert np.count_nonzero(rows[: x.size]) <= 2
 
 
 def test_more_than_two_exposures():

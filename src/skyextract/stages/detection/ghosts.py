@@ -27,7 +27,7 @@ from skyextract.stages.detection.imagekinds import (
     Family,
     candidates,
 )
-from skyextract.stages.detection.twins import on_grid
+from skyextract.stages.detection.twins import Twins, on_grid
 
 MIN_DISTANCE, OF_FWHM, LEAST = 5.0, 1.4, 3.5
 """Pixels from a source to its image: nearer ones are parts of one source.  Where the PSF is known,
@@ -48,6 +48,8 @@ IN_MIDDLE = 4
 AMPLIFIERS, MIN_OTHERS = (2, 4, 6, 8), 3
 """Widths of an amplifier from the edge to twice the column that images are mirrored in, and images
 in further amplifiers."""
+TOLD_APART = 0.3
+"""Magnitudes by which second images are fainter that can be told from the first ones."""
 MANY = 0.1
 """Share of the sources above which they are doubtful."""
 ALIKE = 1.0
@@ -135,6 +137,29 @@ def find_ghosts(
         f"crosstalk?; GHOST in FLAGS_SKY): {where}"
     )
     return Ghosts(rows, families, message, fwhm)
+
+
+def second_images(x: F8, y: F8, flux: F8, twins: Twins, fwhm: float) -> Bools:
+    """Tell which sources are the fainter images of stars that are all seen twice.
+
+    Parameters
+    ----------
+    x, y, flux : (n,) float64
+        Sources, pixels and image units.
+    twins : Twins
+        How the images lie to each other; none is marked where they are alike.
+    fwhm : float
+        Of the PSF, pixels; 0: unknown.
+    """
+    is_image = np.zeros(x.size, dtype=np.bool_)
+    if abs(twins.fainter) < TOLD_APART:
+        return is_image
+    sign = math.copysign(1.0, twins.fainter)
+    family = Family(MAPS[0], (sign * twins.dx, sign * twins.dy), abs(twins.fainter))
+    known = flux > 0.0
+    sources = np.stack([x[known], y[known], -2.5 * np.log10(flux[known])])
+    is_image[known] = _images_of(family, sources, fwhm)
+    return is_image
 
 
 def _most_probable(sources: F8, fwhm: float, shape: tuple[int, int]) -> Family | None:

@@ -42,6 +42,8 @@ class Twins:
     ----------
     dx, dy : float
         From the first image of a star to the second one, pixels.
+    fainter : float
+        Magnitudes of the second image less those of the first.
     n_pairs, n_sources : int
         How many of the sources that were looked at are the first of a pair.
     doubt : str
@@ -50,6 +52,7 @@ class Twins:
 
     dx: float
     dy: float
+    fainter: float
     n_pairs: int
     n_sources: int
     doubt: str
@@ -99,7 +102,7 @@ def find_twins(x: F8, y: F8, flux: F8) -> Twins | None:
         f"{centre[1]:+.1f} pixels away: double exposure, jump of the telescope, repeated rows, "
         "ghosts?"
     )
-    return Twins(*centre, count, n, message)
+    return Twins(*centre, median(vectors[2, same]), count, n, message)
 
 
 def _may_be_as_many(x: F8, y: F8, least: float) -> bool:
