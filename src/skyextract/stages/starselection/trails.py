@@ -3,7 +3,7 @@
 Along a trail there are many peaks, and where it is longer than a round weight there is neither a
 centre nor a width.  The weight here is elliptical and follows the object along both axes (adaptive
 moments, Bernstein & Jarvis 2002, AJ 123, 583, section 3); the image then is smoothed with what
-most objects agree on, which leaves one peak per trail.  Few images need it: no kernel is compiled.
+most objects agree on, which leaves one peak per trail.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.fourier import fast_size
 from skyextract.kernels.psf import moments
 from skyextract.kernels.psf.peaks import find_peaks_band
+from skyextract.kernels.psf.trails import sum_under
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.starselection.candidates import PEAK_THRESHOLD, Candidates
@@ -58,6 +59,9 @@ SAMPLES = 4
 """Pixels per sigma of the minor axis that are summed, at least: of what is wide some tell."""
 REACH, CORE = 3.5, 2.0
 """Radii of the weighted sums, and of the pixels that must have data, in sigma of the ellipse."""
+
+FEWEST = 4
+"""Pixels of the sums."""
 
 MAX_LENGTH = 100.0
 """Longest trails (sigma, pixels)."""
@@ -238,55 +242,34 @@ def _window(centre: F8, reach: tuple[float, float], shape: tuple[int, int]) -> t
     )
 
 
-def _pixels(centre: F8, weight: F8, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return rows and columns that a Gaussian reaches, every so many of a wide one."""
-    reach = REACH * math.sqrt(weight[0, 0]), REACH * math.sqrt(weight[1, 1])
-    rows, columns = _window(centre, reach, (shape[0], shape[1]))
+def _sums(
+    data: F4, variance: F4, inverse_gain: float, centre: F8, weight: F8
+) -> tuple[float, F8, F8, float] | None:
+    """Return flux, mean, covariance of the image under a Gaussian, and the flux's variance.
+
+    Of a wide one over some of the pixels.
+    """
     minor = axes_of(weight[0, 0], weight[0, 1], weight[1, 1])[0][0]
     step = max(1, int(math.sqrt(max(minor, 0.0)) / SAMPLES))
-    return slice(rows.start, rows.stop, step), slice(columns.start, columns.stop, step)
-
-
-def _sums(data: F4, variance: F4, centre: F8, weight: F8) -> tuple[float, F8, F8, F8] | None:
-    """Return flux, mean, covariance of the image under a Gaussian, and its values."""
-    rows, columns = _pixels(centre, weight, data.shape)
-    values, noise = data[rows, columns].astype(np.float64), variance[rows, columns]
-    if values.size < 4:
+    sums = np.empty(7)
+    n = sum_under(data, variance, inverse_gain, centre, weight, REACH, step, sums)
+    if n < FEWEST or not sums[0] > 0.0:
         return None
-    dx = np.arange(columns.start, columns.stop, columns.step) - centre[0]
-    dy = np.arange(rows.start, rows.stop, rows.step)[:, None] - centre[1]
-    r2 = square_of(weight, dx, dy)
-    w = np.where((r2 < REACH**2) & (noise < MAX_VARIANCE), np.exp(-0.5 * r2), 0.0)
-    light = w * values
-    flux = float(light.sum())
-    if flux <= 0.0:
-        return None
-    across, along = light.sum(axis=0), light.sum(axis=1)
-    mx, my = float(across @ dx) / flux, float(along @ dy[:, 0]) / flux
-    xx = float(across @ dx**2) / flux - mx * mx
-    yy = float(along @ dy[:, 0] ** 2) / flux - my * my
-    xy = float(((light @ dx) * dy[:, 0]).sum()) / flux - mx * my
-    return rows.step**2 * flux, np.array([mx, my]), np.array([[xx, xy], [xy, yy]]), w
-
-
-def _variance_of_flux(
-    data: F4, variance: F4, inverse_gain: float, pixels: tuple[slice, slice], w: F8
-) -> float:
-    """Return the variance of a sum of pixels, weighted with `w`."""
-    values, noise = data[pixels].astype(np.float64), variance[pixels]
-    variance_of_each = w * w * (noise + np.maximum(values, 0.0) * inverse_gain)
-    return float(pixels[0].step ** 2 * variance_of_each[w > 0.0].sum())
+    flux = float(sums[0])
+    mx, my, xx, yy, xy = (sums[1:6] / flux).tolist()
+    xx, yy, xy = xx - mx * mx, yy - my * my, xy - mx * my
+    shape = np.array([[xx, xy], [xy, yy]])
+    return step**2 * flux, np.array([mx, my]), shape, step**2 * float(sums[6])
 
 
 def _measure(data: F4, variance: F4, inverse_gain: float, start: F8, weight: F8) -> _Object | None:
     """Iterate centre and ellipse of the weight until they are those of the object."""
     centre = start.astype(np.float64)
     for _ in range(MAX_ITERATIONS):
-        sums = _sums(data, variance, centre, weight)
+        sums = _sums(data, variance, inverse_gain, centre, weight)
         if sums is None:
             return None
-        flux, mean, covariance, w = sums
-        pixels = _pixels(centre, weight, data.shape)
+        flux, mean, covariance, spread = sums
         # In the frame where the weight is round and of unit width: one half if both are equal.
         root = root_of(weight)
         (low, high), angle = axes_of(*whitened(covariance, root))
@@ -300,7 +283,6 @@ def _measure(data: F4, variance: F4, inverse_gain: float, start: F8, weight: F8)
         if not (-1.0 < centre[0] < data.shape[1] and -1.0 < centre[1] < data.shape[0]):
             return None
         if max(abs(low - 1.0), abs(high - 1.0)) < ACCURACY and np.abs(step).max() < ACCURACY:
-            spread = _variance_of_flux(data, variance, inverse_gain, pixels, w)
             snr = flux / math.sqrt(spread) if spread > 0.0 else 0.0
             return _Object(float(centre[0]), float(centre[1]), weight, 2.0 * flux, snr)
     return None
@@ -361,7 +343,8 @@ def _measured(
         values["fwhm"][k], values["ellipticity"][k] = 2.3548 * 10.0**size, math.hypot(e1, e2)
         values["angle"][k] = 0.5 * math.atan2(e2, e1)
         values["flux"][k], values["snr"][k] = thing.flux, thing.snr
-        wide = _sums(data, variance, np.array([thing.x, thing.y]), 4.0 * thing.covariance)
+        centre = np.array([thing.x, thing.y])
+        wide = _sums(data, variance, inverse_gain, centre, 4.0 * thing.covariance)
         values["broadening"][k] = 2.0 * wide[0] / thing.flux if wide else 0.0
         flags[k] = _flags(variance, mask, thing)
     return Candidates(**values, height=peaks[2, rows], flags=flags, peaks=peaks)
