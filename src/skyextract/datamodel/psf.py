@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.record import record
 
 WIDTHS = (0.4, 2.5)
@@ -57,6 +57,11 @@ def polynomial_terms(degree: int, u: F8, v: F8) -> F8:
     """
     terms = [u**i * v**j for j in range(degree + 1) for i in range(degree + 1 - j)]
     return np.ascontiguousarray(np.stack(terms, axis=1))
+
+
+def powers(degree: int) -> I8:
+    """Return i + j of the `polynomial_terms`."""
+    return np.array([i + j for j in range(degree + 1) for i in range(degree + 1 - j)])
 
 
 def _quadratic(terms: F8, form: F8) -> F8:

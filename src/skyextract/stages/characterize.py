@@ -25,9 +25,9 @@ from skyextract.stages.psf.doubt import (
     tell_elongation,
     touches_stars,
 )
+from skyextract.stages.psf.fitted import PsfFit, with_misfit
 from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import with_errors
-from skyextract.stages.psf.model import PsfFit, with_misfit
 from skyextract.stages.psf.photons import (
     FewerPhotons,
     find_fewer_photons,

@@ -15,7 +15,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config, Cosmics
 from skyextract.stages.background.interpolate import background_rows
 from skyextract.stages.psf.doubt import is_too_long, noise_for_stars
-from skyextract.stages.psf.model import PsfFit, Variation
+from skyextract.stages.psf.fitted import PsfFit, Variation
 from skyextract.stages.psf.passes import MIN_FREE, PsfPass, measure_psf
 from skyextract.stages.repair import Repairs, repair_planes
 from skyextract.stages.starsky import (

@@ -18,8 +18,8 @@ from skyextract.stages.characterize import characterize
 from skyextract.stages.pointsources.fit import psf_photometry
 from skyextract.stages.psf import degree
 from skyextract.stages.psf.degree import is_nearer, rejects_outward
+from skyextract.stages.psf.fitted import Variation
 from skyextract.stages.psf.misfit import odd_misfit
-from skyextract.stages.psf.model import Variation
 from tests.simulate import lights
 from tests.simulate.noises import KINDS, make
 

@@ -11,8 +11,10 @@ import skyextract
 from skyextract.datamodel.psf import polynomial_terms
 from skyextract.errors import StepError
 from skyextract.run import Run
+from skyextract.stages.psf.fitted import Variation
 from skyextract.stages.psf.model import build_psf
 from skyextract.stages.psf.modelerrors import _larger, flux_variance
+from skyextract.stages.psf.passes import Trials
 from skyextract.stages.psf.sample import StarSample
 from skyextract.stages.psf.scaled import Forms, ScaledProfile, quadratic, scaled_profile
 from skyextract.stages.psf.solver import Solver
@@ -89,6 +91,36 @@ def test_stars_that_are_left_out_lower_the_degree_of_all_that_the_model_has(fiel
     terms = polynomial_terms(3, *np.random.default_rng(1).uniform(-0.4, 0.4, (2, 20)))
     errors = np.sqrt(np.einsum("nk,kl,nl->n", terms, form, terms))
     assert 5e-4 < np.median(errors) < 0.01
+
+
+def test_a_model_without_some_stars_goes_on_from_that_of_all(field):
+    image, x, y, flux = field
+    bright = np.flatnonzero((flux > 1e4) & (np.abs(x - 400) < 380) & (np.abs(y - 400) < 380))
+    apart = np.hypot(x[bright, None] - x, y[bright, None] - y)
+    bright = bright[np.sort(apart, axis=1)[:, 1] > 14][:100]
+    sample = StarSample(
+        x=x[bright], y=y[bright], flux=flux[bright], fwhm=3.5, height=flux[bright] / 14,
+        peaks=np.zeros((4, 0)),
+    )  # fmt: skip
+    variance = np.full(image.shape, 133.0, np.float32)
+    built = []
+
+    def build(variation, held_out):
+        built.append(held_out)
+        return build_psf(
+            image - np.float32(200), variance, sample, gain=1.5, degree=variation.degree,
+            scaled=variation.scaled, held_out=held_out, run=Run(1),
+        )  # fmt: skip
+
+    trials, scaled = Trials(build, {}), Variation(2, scaled=True)
+    held_out = np.arange(bright.size) % 3 == 0
+    whole, without = trials(scaled, None), trials(scaled, held_out)
+    assert built == [None]
+    rows = held_out & whole.used
+    anew = np.log(build(scaled, held_out).chi2[rows])
+    assert np.mean(np.log(without.chi2[rows])) == pytest.approx(anew.mean(), abs=0.005)
+    # Stars that a model knows are nearer to it.
+    assert np.mean(np.log(whole.chi2[rows])) < anew.mean() - 0.01
 
 
 def test_widths_that_no_field_has_are_no_profile(field, monkeypatch):

@@ -14,7 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.values import MAX_VARIANCE
-from skyextract.stages.psf.model import PsfFit
+from skyextract.stages.psf.fitted import PsfFit
 from skyextract.stages.starselection.patches import alike_among_neighbours
 
 MANY_REJECTED = 0.05

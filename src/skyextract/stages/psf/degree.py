@@ -17,7 +17,8 @@ from skyextract.datamodel.noise import median, quantiles
 from skyextract.datamodel.psf import polynomial_terms
 from skyextract.errors import StepError
 from skyextract.kernels.values import MAD_TO_SIGMA
-from skyextract.stages.psf.model import PsfFit, Variation, affordable_degree, bright_misfit
+from skyextract.stages.psf.fitted import PsfFit, Variation, bright_misfit
+from skyextract.stages.psf.model import affordable_degree
 
 DOUBT = 1.5
 """Median chi2 of the brightest quarter of the stars over that of the fainter half, from which it

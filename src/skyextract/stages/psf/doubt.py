@@ -14,7 +14,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.unfollowed import Unfollowed
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
-from skyextract.stages.psf.model import PsfFit
+from skyextract.stages.psf.fitted import PsfFit
 from skyextract.stages.psf.photons import growth_of_noise
 from skyextract.stages.starselection.candidates import Candidates, find_candidates
 from skyextract.stages.starselection.linearity import doubt_of_linearity, not_linear

@@ -9,24 +9,16 @@ which keeps the noise out of the wings.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.noise import median, medians
-from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.datamodel.psfshape import (
-    core_ellipticity,
-    core_shape,
-    effective_fwhm,
-    window_centre,
-)
+from skyextract.datamodel.psfshape import core_shape, window_centre
 from skyextract.errors import StepError
-from skyextract.record import record
 from skyextract.run import Run
-from skyextract.stages.psf.modelerrors import Evidence
+from skyextract.stages.psf.fitted import PsfFit, Solution, Variation, described
 from skyextract.stages.psf.sample import ROUND, StarSample
 from skyextract.stages.psf.scaled import scaled_profile
 from skyextract.stages.psf.solver import Solver
@@ -61,83 +53,14 @@ STARS_PER_TERM = 6
 STARS_PER_SCALED_TERM = 2.5
 """The same where the prior varies over the field as the stars do."""
 
-CONSTANT = 1.03
-"""Median chi2 of the brighter half of the stars over that of the fainter, up to which the same PSF
-is theirs."""
-
-MISFIT = 1.15
-"""Median chi2 of the brightest quarter over that of the fainter half, from which the shapes of
-stars are not those of the model."""
+OWN_DEGREE = 4
+"""Stars tell how they depart from one profile of local width by terms of this degree."""
 
 LEFT, FIRST_LEFT = 0.01, 0.1
 """Squared error of the solution over that of the noise in it; the first solution serves to find
 outliers and centres."""
 
 MIN_STARS = 3
-
-
-@record
-class Variation:
-    """How a model varies over the field.
-
-    Attributes
-    ----------
-    degree : int
-        Of the polynomial in x, y (PSFVAR_DEGREES), at most.
-    scaled : bool
-        It is drawn to one profile of local width and shape, as widths vary much.
-    """
-
-    degree: int
-    scaled: bool = False
-
-
-@record
-class PsfFit:
-    """A PSF model and how the stars fit to it.
-
-    Attributes
-    ----------
-    psf : Psf
-    used : (n,) bool
-        Stars of the sample that the model was built from.
-    x, y, flux, flux_error, chi2 : (n,) float64
-        Fitted 0-based positions and fluxes, and reduced chi2 within 2 FWHM.
-    free_share : float
-        Of the pixels of the stars, what no neighbour and no defect took away.
-    evidence : Evidence
-        What the stars say of the model.
-    solver : Solver
-        Holds the pixels of the stars.
-    variation : Variation
-        Of the model.
-    """
-
-    psf: Psf
-    used: Bools
-    x: F8
-    y: F8
-    flux: F8
-    flux_error: F8
-    chi2: F8
-    free_share: float
-    evidence: Evidence
-    solver: Solver
-    variation: Variation
-
-
-def bright_misfit(fit: PsfFit, parts: int = 4) -> float:
-    """Return the median chi2 of the brightest part of the stars over that of the fainter half."""
-    rows = np.flatnonzero(fit.used)
-    chi2 = fit.chi2[rows[np.argsort(fit.flux[rows], kind="stable")]]
-    n_bright = max(1, chi2.size // parts)
-    bright, faint = chi2[-n_bright:], chi2[: (chi2.size + 1) // 2]
-    return float(median(bright) / median(faint))
-
-
-def is_constant(fit: PsfFit) -> bool:
-    """Tell whether one PSF fits bright stars, where a varying one would show, as well as faint."""
-    return bright_misfit(fit, 2) <= CONSTANT
 
 
 def affordable_degree(n_stars: int, wanted: int, per_term: float = STARS_PER_TERM) -> int:
@@ -228,17 +151,10 @@ def build_psf(
             raise StepError("the widths of the stars do not tell those of the field")
         solver, n = solver_of(narrow * fwhm, wide * fwhm, reach)
         prior = profile.drawn(n, solver.step, degree)
+        solver.set_degree(degree, sample, OWN_DEGREE)
         solver.shaped, solver.form_variance = True, profile.forms.variance(degree)
         solver.fit(prior, clip=1e9)
     step = solver.step
-
-    def solve(prior: F8, stray: F8 | None, left: float) -> tuple[F8, F8]:
-        stray, solution = solver.solve(prior, stray, left)
-        solution, shifts = centred(solution, solver.core_weight())
-        solver.cx += solver.terms @ shifts[:, 0] * step
-        solver.cy += solver.terms @ shifts[:, 1] * step
-        return stray, normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
-
     solution = prior.copy()
     stray = None
     adapted = False
@@ -252,7 +168,7 @@ def build_psf(
         if lower < degree:
             # Fewer stars are left: the terms change meaning with the degree.
             degree = lower
-            solver.set_degree(degree, sample)
+            solver.set_degree(degree, sample, OWN_DEGREE if profile else None)
             fewer = solver.terms.shape[1]
             prior = profile.drawn(n, step, degree) if profile else prior[:fewer]
             solver.form_variance = profile.forms.variance(degree) if profile else None
@@ -260,7 +176,7 @@ def build_psf(
             stray = None
             solver.fit(solution)
         left = LEFT if turn else FIRST_LEFT
-        stray, solution = solve(prior, stray, left)
+        stray, solution = solve(solver, prior, stray, left)
         # The middle of the model is where windowed positions of stars are, those of astrometry; a
         # round window walks along a trail that is brighter at one end.
         image = samples_of(solution)[0]
@@ -268,23 +184,47 @@ def build_psf(
         solver.cx += x * step
         solver.cy += y * step
         if abs(x) + abs(y) > 2e-3 / step:
-            stray, solution = solve(prior, stray, left)
+            stray, solution = solve(solver, prior, stray, left)
         other = solver.adapt(prior, solution, stray) if 1 <= turn < 4 else None
         adapted = other is not None
         if other is not None:
             prior, stray = other
-            stray, solution = solve(prior, stray, left)
+            stray, solution = solve(solver, prior, stray, left)
     else:
         solver.fit(solution)
-    return _described(solver, solution, Variation(degree, scaled))
+    assert stray is not None
+    return described(solver, Solution(prior, solution, stray, profile), Variation(degree, scaled))
 
 
-def with_misfit(fit: PsfFit) -> Psf:
-    """Return the PSF with the error of positions by what is left of bright stars."""
-    if bright_misfit(fit) < MISFIT:
-        return fit.psf
-    error = fit.solver.position_misfit(fit.psf, fit.x, fit.y)
-    return replace(fit.psf, position_error=error)
+def solve(solver: Solver, prior: F8, stray: F8 | None, left: float) -> tuple[F8, F8]:
+    """Return the unknowns and the coefficients, centred and of unit sum; stars move with these.
+
+    The arguments are those of `Solver.solve`.
+    """
+    stray, coefficients = solver.solve(prior, stray, left)
+    coefficients, shifts = centred(coefficients, solver.core_weight())
+    solver.cx += solver.terms @ shifts[:, 0] * solver.step
+    solver.cy += solver.terms @ shifts[:, 1] * solver.step
+    return stray, normalise(coefficients, solver.step, undersampled=solver.fwhm < UNDERSAMPLED)
+
+
+def without_stars(fit: PsfFit, held_out: Bools) -> PsfFit | None:
+    """Return a fit of a scaled profile without some of the stars (n,), which are only fitted with.
+
+    The equations are solved from the solution of all on; what that rejected stays out.  None where
+    fewer stars do not bear as many terms.
+    """
+    solver, last, degree = fit.solver.without(held_out), fit.solution, fit.variation.degree
+    n_stars = int(solver.used.sum())
+    if n_stars < MIN_STARS or affordable_degree(n_stars, degree, STARS_PER_SCALED_TERM) < degree:
+        return None
+    assert last.profile is not None
+    profile = last.profile.without(held_out)
+    prior = profile.drawn(last.prior.shape[1], solver.step, degree)
+    solver.fit(last.coefficients)
+    stray, coefficients = solve(solver, prior, last.stray, LEFT)
+    solver.fit(coefficients)
+    return described(solver, Solution(prior, coefficients, stray, profile), fit.variation)
 
 
 def _round_profile(solver: Solver, n: int, sample: StarSample) -> F8:
@@ -311,42 +251,6 @@ def _lit_share(profile: F8) -> float:
     while beyond[math.floor(SHORTER * share * half)] < LIGHTLESS * beyond[0]:
         share *= SHORTER
     return share
-
-
-def _described(solver: Solver, solution: F8, variation: Variation) -> PsfFit:
-    """Return the model, and how the stars fit to it."""
-    assert solver.evidence is not None
-    step = solver.step
-    basis = normalise(samples_of(solution), step)
-    shape = core_shape(basis[0])
-    chi2 = solver.fit_numbers[:, 0] / np.maximum(solver.fit_numbers[:, 1], 1)
-    psf = Psf(
-        basis=np.ascontiguousarray(basis, dtype=np.float32),
-        sampling=step,
-        degree=variation.degree,
-        x_zero=solver.zero[0],
-        x_scale=solver.scale[0],
-        y_zero=solver.zero[1],
-        y_scale=solver.scale[1],
-        fwhm=effective_fwhm(basis[0], step, shape),
-        ellipticity=core_ellipticity(basis[0], shape),
-        source=PsfSource.MEASURED,
-        n_stars=int(solver.used.sum()),
-        chi2=median(chi2[solver.used]),
-    )
-    return PsfFit(
-        psf=psf,
-        used=solver.used,
-        x=solver.cx + solver.origin_x,
-        y=solver.cy + solver.origin_y,
-        flux=solver.flux,
-        flux_error=np.sqrt(solver.fit_numbers[:, 2]),
-        chi2=chi2,
-        free_share=solver.free_share,
-        evidence=solver.evidence,
-        solver=solver,
-        variation=variation,
-    )
 
 
 def _reject(solver: Solver) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.psf import Psf
 from skyextract.record import record
 from skyextract.stages.pointsources.sweeps import fit_radius
@@ -28,12 +28,15 @@ class Evidence:
         How many times as wide that of each term is.
     density : (n, n) float64
         Information on each coefficient, summed over the stars.
-    terms : (n_stars, n_terms) float64
+    terms : (n_stars, n_all) float64
+        Of the model.
     weight : (n_stars,) float64
         Of each star in the fit.
     smoothness : Smoothness
         That of the prior.
-    of_form : (n_terms, n_terms) float64, optional
+    free : (n_terms,) int64
+        The terms that stars tell of: of the others the prior alone knows.
+    of_form : (n_all, n_all) float64, optional
         Variance of the logarithm of the prior's width: a quadratic form of the terms.
     """
 
@@ -43,6 +46,7 @@ class Evidence:
     terms: F8
     weight: F8
     smoothness: Smoothness
+    free: I8
     of_form: F8 | None = None
 
 
@@ -66,13 +70,15 @@ def flux_variance(psf: Psf, evidence: Evidence) -> F8:
     (n_terms, n_terms) float64
         A quadratic form of the polynomial terms: variance of the relative flux.
     """
-    n_terms = psf.basis.shape[0]
-    if n_terms == 1:
-        return np.zeros((1, 1))
+    n_terms = evidence.free.size
+    form = np.zeros((len(psf.basis), len(psf.basis)))
+    if len(psf.basis) == 1:
+        return form
     weight = evidence.weight / evidence.weight.sum()
-    mean = weight @ evidence.terms
+    terms = evidence.terms[:, evidence.free]
+    mean = weight @ terms
     # Sums of terms that are independent of each other: to each its own equations.
-    scaled = (evidence.terms - mean)[:, 1:] * evidence.loosening[1:]
+    scaled = (terms - mean)[:, 1:] * evidence.loosening[1:]
     power, modes = np.linalg.eigh((scaled * weight[:, None]).T @ scaled)
     smoothness = evidence.smoothness
     sigma = np.repeat(evidence.sigma[None], n_terms - 1, axis=0)
@@ -83,7 +89,7 @@ def flux_variance(psf: Psf, evidence: Evidence) -> F8:
     # From terms to modes of their departures from the mean.
     centred = np.column_stack([-mean[1:], np.eye(n_terms - 1)])
     to_modes = (evidence.loosening[1:, None] * modes).T @ centred
-    form = np.asarray(to_modes.T @ (variance[:, None] * to_modes))
+    form[np.ix_(evidence.free, evidence.free)] = to_modes.T @ (variance[:, None] * to_modes)
     if evidence.of_form is None:
         return form
     # A model that is too wide by a part makes a flux too large by about the same.

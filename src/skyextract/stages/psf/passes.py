@@ -17,14 +17,8 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.degree import USUAL, with_best_degree
-from skyextract.stages.psf.model import (
-    RADIUS_FWHM,
-    PsfFit,
-    Variation,
-    affordable_degree,
-    build_psf,
-    is_constant,
-)
+from skyextract.stages.psf.fitted import PsfFit, Variation, is_constant
+from skyextract.stages.psf.model import RADIUS_FWHM, affordable_degree, build_psf, without_stars
 from skyextract.stages.psf.neighbours import Neighbours
 from skyextract.stages.psf.sample import ROUND, StarSample
 from skyextract.stages.starselection.candidates import Candidates, find_candidates
@@ -209,7 +203,33 @@ class _Maker:
             fit = self.build(sample, Variation(wanted))
         if preliminary or not is_last or (sample.neighbours is None and fit.free_share < MIN_FREE):
             return fit  # another pass comes
-        return with_best_degree(fit, sizes, partial(self.build, sample), most)
+        return with_best_degree(fit, sizes, Trials(partial(self.build, sample), {}), most)
+
+
+@record
+class Trials:
+    """Models of a sample of stars.
+
+    Without some of many stars a scaled profile is little another one: its equations are solved from
+    the solution of all on.  Of fewer, those that a model rejects decide, which takes all its steps.
+    """
+
+    build: Callable[[Variation, Bools | None], PsfFit]
+    made: dict[Variation, PsfFit]
+
+    def __call__(self, variation: Variation, held_out: Bools | None) -> PsfFit:
+        """Make a model that varies so, of all stars or without some."""
+        if not variation.scaled:
+            return self.build(variation, held_out)
+        if variation not in self.made:
+            self.made[variation] = self.build(variation, None)
+        whole = self.made[variation]
+        if held_out is None:
+            return whole
+        other = None
+        if np.count_nonzero(whole.used & ~held_out) >= MIN_STARS:
+            other = without_stars(whole, held_out)
+        return other or self.build(variation, held_out)
 
 
 def select_without_psf(

@@ -17,7 +17,7 @@ from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import MAX_SAMPLE, pixel_noise, robust_sigma
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
-from skyextract.stages.psf.model import PsfFit
+from skyextract.stages.psf.fitted import PsfFit
 
 FEWER, SURE = 0.65, 4.0
 """Part of the photon noise by GAIN below which stars, and the sky, contradict it, and times the

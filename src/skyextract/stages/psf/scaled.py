@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.noise import median
-from skyextract.datamodel.psf import polynomial_terms
+from skyextract.datamodel.psf import polynomial_terms, powers
 from skyextract.kernels.psf.scaled import over_pixels
 from skyextract.kernels.psf.stamps import radial_sums
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
@@ -91,11 +91,11 @@ class Forms:
 
     def variance(self, degree: int) -> F8:
         """Return the variance of s as a quadratic form of the terms of a polynomial."""
-        powers = _powers(max(degree, self.degree))
-        form = np.zeros((powers.size, powers.size))
-        own = np.flatnonzero(powers <= self.degree)
+        order = powers(max(degree, self.degree))
+        form = np.zeros((order.size, order.size))
+        own = np.flatnonzero(order <= self.degree)
         form[np.ix_(own, own)] = self.covariance
-        kept = powers <= degree
+        kept = order <= degree
         return form[np.ix_(kept, kept)]
 
 
@@ -117,11 +117,49 @@ class Stars:
 
 
 @record
+class FormsOfStars:
+    """The forms that were measured.
+
+    Attributes
+    ----------
+    u, v : (n,) float64
+        Where in the field, as the model's polynomial takes it.
+    forms, errors : (n, 3) float64
+    use : (n,) bool
+        Stars that have a say.
+    """
+
+    u: F8
+    v: F8
+    forms: F8
+    errors: F8
+    use: Bools
+
+    def fitted(self, most: int) -> Forms:
+        """Fit polynomials, each of the degree up to `most` that these support (least BIC)."""
+        return fit_forms(self.u, self.v, self.forms, self.errors, self.use, most)
+
+
+@record
 class ScaledProfile:
-    """A round profile and how it is stretched over the field."""
+    """A round profile and how it is stretched over the field.
+
+    Attributes
+    ----------
+    forms : Forms
+    profile : SmoothProfile
+    of_stars : FormsOfStars
+        What the forms were fitted to.
+    """
 
     forms: Forms
     profile: SmoothProfile
+    of_stars: FormsOfStars
+
+    def without(self, left_out: Bools) -> ScaledProfile:
+        """Return the profile with the forms that the other stars have, for (n,) bool."""
+        of_stars = replace(self.of_stars, use=self.of_stars.use & ~left_out)
+        return replace(self, forms=of_stars.fitted(self.forms.degree))
 
     def range_of_widths(self) -> tuple[float, float]:
         """Return the smallest and the largest width in the field, in units of the profile's."""
@@ -147,11 +185,6 @@ def _grid() -> tuple[F8, F8]:
     line = 0.5 * np.polynomial.legendre.leggauss(GRID)[0]
     u, v = np.meshgrid(line, line)
     return u.ravel(), v.ravel()
-
-
-def _powers(degree: int) -> I8:
-    """Return the degree of each term of a polynomial."""
-    return np.array([i + j for j in range(degree + 1) for i in range(degree + 1 - j)])
 
 
 def radii2(forms: F8, dx: F8, dy: F8) -> F8:
@@ -265,13 +298,13 @@ def fit_forms(u: F8, v: F8, forms: F8, errors: F8, use: Bools, most: int) -> For
     sigma = np.hypot(errors, FORM_ERROR)
     good = use & np.isfinite(sigma).all(axis=1) & (np.abs(forms) < MAX_FORM).all(axis=1)
     terms = polynomial_terms(most, u, v)
-    powers = _powers(most)
+    order = powers(most)
     coefficients = np.zeros((terms.shape[1], 3))
     covariance = np.zeros((terms.shape[1], terms.shape[1]))
     for k in range(3):
         lowest = math.inf
         for degree in range(most + 1):
-            some = powers <= degree
+            some = order <= degree
             if degree and good.sum() < STARS_PER_TERM * some.sum():
                 break
             fitted, squares, inverse = _robust_fit(
@@ -362,6 +395,7 @@ def scaled_profile(solver: Solver, degree: int) -> ScaledProfile:
     for _ in range(TURNS):
         profile = profile_of(solver, replace(stars, forms=fitted.at(u, v)), profile)
         stars, errors = measure_forms(solver, profile, replace(stars, forms=fitted.at(u, v)))
-        fitted = fit_forms(u, v, stars.forms, errors, solver.used, most)
+        of_stars = FormsOfStars(u, v, stars.forms, errors, solver.used.copy())
+        fitted = of_stars.fitted(most)
     stars = replace(stars, forms=fitted.at(u, v))
-    return ScaledProfile(fitted, profile_of(solver, stars, profile))
+    return ScaledProfile(fitted, profile_of(solver, stars, profile), of_stars)

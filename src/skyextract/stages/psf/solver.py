@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from itertools import pairwise
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.noise import typical_noise
-from skyextract.datamodel.psf import Psf, polynomial_terms
+from skyextract.datamodel.psf import Psf, polynomial_terms, powers
 from skyextract.datamodel.psfshape import radius_with_ends
 from skyextract.kernels.psf.normal import filled_up, multiply
 from skyextract.kernels.psf.peaks import Peaks
@@ -138,11 +139,23 @@ class Solver:
         self.evidence: Evidence | None = None
         self.form_variance: F8 | None = None
 
-    def set_degree(self, degree: int, sample: StarSample) -> None:
-        """Let the PSF vary with the positions of the stars, to this degree."""
+    def set_degree(self, degree: int, sample: StarSample, own: int | None = None) -> None:
+        """Let the PSF vary with the positions of the stars, to this degree.
+
+        Its departures from the prior do to another one, `own`.
+        """
         u = (sample.x - self.zero[0]) / self.scale[0]
         v = (sample.y - self.zero[1]) / self.scale[1]
         self.terms = polynomial_terms(degree, u, v)
+        self.free: I8 = np.flatnonzero(powers(degree) <= (degree if own is None else own))
+
+    def without(self, held_out: Bools) -> Solver:
+        """Return the problem without some of the stars (n,), which are only fitted with."""
+        other = copy(self)
+        other.used = self.used & ~held_out
+        for name in ("cx", "cy", "flux", "weight", "target", "fit_numbers"):
+            setattr(other, name, getattr(self, name).copy())
+        return other
 
     def fit(self, coefficients: F8, iterations: int = 3, clip: float = 5.0) -> None:
         """Fit fluxes and centres of all stars, and weight their pixels."""
@@ -219,8 +232,8 @@ class Solver:
             The start of the next call with a prior of the same smoothness.
         coefficients : (n_terms, n, n) float64
         """
-        n_terms, n, _ = prior.shape
-        terms = np.ascontiguousarray(self.terms[:, :n_terms])
+        n, n_terms = prior.shape[1], self.free.size
+        terms = np.ascontiguousarray(self.terms[:, self.free])
         weight = _columns(self.weight)
         right = self._over_stars(np.zeros((n_terms, n, n)), terms, _columns(self.target), True)
         density = self._information(n)
@@ -247,9 +260,14 @@ class Solver:
         def data_matrix(v: F8) -> F8:
             return self._over_stars(v, terms, weight, False)
 
+        def model(v: F8) -> F8:
+            coefficients = prior.copy()
+            coefficients[self.free] += spread(v)
+            return coefficients
+
         cells = (n_terms, smoothness.n_cells, smoothness.n_cells)
         solution = np.zeros(cells) if start is None else start.copy()
-        left_over = right - data_matrix(prior + spread(solution))
+        left_over = right - self._over_stars(model(solution), self.terms, weight, False)[self.free]
         residual = gather(left_over) - solution
         step = precondition(residual)
         direction = step
@@ -268,7 +286,7 @@ class Solver:
             change = -length * float((image * step).sum())
             direction = step + (change / power) * direction
             power = float((residual * step).sum())
-        coefficients = prior + spread(solution)
+        coefficients = model(solution)
         core = (prior[0] > 0.05 * prior[0].max()) & (density > 0)
         self.misfit = core_misfit(left_over[0][core], NOISE_SHARE * density[core])
         self.spreads = (solution**2).sum(axis=(1, 2)) / np.maximum(determined, 1.0)
@@ -277,9 +295,10 @@ class Solver:
             sigma[-1] / loosening[-1],
             loosening,
             density,
-            terms,
+            self.terms,
             weight_of_star,
             smoothness,
+            self.free,
             self.form_variance,
         )
         return solution, coefficients
@@ -364,7 +383,7 @@ class Solver:
             About the same departures, in units of the new prior, to go on from.
         """
         if self.misfit <= MAX_MISFIT and (not self.fine or self.own):
-            n_terms = prior.shape[0]
+            n_terms = self.free.size
             wide = self.spreads > MAX_SPREAD
             wide[0] = False
             if wide.any() and not self.shaped:
@@ -396,9 +415,9 @@ class Solver:
         constant, floor = STRAY_CONSTANT, STRAY_FLOOR
         if self.fine:
             constant, floor = FINE_STRAY, OWN_FLOOR if self.own else FINE_FLOOR
-        sigma = np.empty_like(prior)
+        sigma = np.empty((self.free.size, *size.shape))
         sigma[0] = constant * size + floor * peak
-        varying = STRAY_VARYING * self.loosening[1 : prior.shape[0], None, None]
+        varying = STRAY_VARYING * self.loosening[1 : len(sigma), None, None]
         sigma[1:] = varying * size + STRAY_FLOOR * peak
         return sigma
 
