@@ -167,16 +167,17 @@ def test_some_pixels_tell_of_what_is_wide(monkeypatch):
     variance, weight = np.ones_like(data), np.diag([30.0**2, 21.0**2])
     start = np.array([150.0, 150.0])
     some, of_some = (
-        trails._sums(data, variance, start, weight),
+        trails._sums(data, variance, 0.0, start, weight),
         trails._measure(data, variance, 0.0, start, weight),
     )
     monkeypatch.setattr(trails, "SAMPLES", 1000)
     every, of_all = (
-        trails._sums(data, variance, start, weight),
+        trails._sums(data, variance, 0.0, start, weight),
         trails._measure(data, variance, 0.0, start, weight),
     )
-    assert some[3].size < every[3].size / 20
+    assert some[0] != every[0]
     assert some[0] == pytest.approx(every[0], rel=1e-4)
+    assert some[3] == pytest.approx(every[3], rel=1e-3)
     np.testing.assert_allclose(some[2], every[2], rtol=1e-3, atol=1e-2)
     assert of_some.snr == pytest.approx(of_all.snr, rel=1e-3)
     np.testing.assert_allclose(of_some.covariance, of_all.covariance, rtol=5e-3, atol=0.1)
