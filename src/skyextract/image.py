@@ -58,6 +58,8 @@ class Outcome:
         Wall time.
     headline : str
         The gist of several extensions.
+    is_kept : bool
+        Products of it are there, beside the summary.
     """
 
     status: ExitStatus
@@ -66,6 +68,7 @@ class Outcome:
     shortfalls: tuple[str, ...] = ()
     seconds: float = 0.0
     headline: str = ""
+    is_kept: bool = True
 
 
 def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
@@ -132,7 +135,8 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
             message, text, lines = few, few, []
         log.error(LABELLED, run.label, text)
         log.debug("traceback", exc_info=True)
-    return Outcome(status, write_failure(job, settings, run, message, status, lines))
+    streams = write_failure(job, settings, run, message, status, lines)
+    return Outcome(status, streams, is_kept=False)
 
 
 def read_side_files(job: Job, settings: Settings, run: Run) -> Inputs:

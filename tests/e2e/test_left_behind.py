@@ -131,6 +131,15 @@ def test_a_disk_that_is_full_from_the_start(skyextract, frame, disk):
     assert [path.name for path in disk.iterdir()] == ["rest"]
 
 
+def test_of_an_image_of_which_nothing_is_kept_a_batch_tells_no_numbers(skyextract, frame, disk):
+    Path("g.fits").write_bytes(frame.read_bytes())
+    _fill(disk)
+    done = skyextract("f.fits", "g.fits", "-o", "disk", "-j", "1", "--steps", "measure")
+    assert done.status == 1
+    assert "error: disk/g.cat: cannot be written (No space left on device)" in done.stderr
+    assert "sources" not in done.stderr
+
+
 def test_on_a_full_disk_yesterday_makes_room_for_the_summary(skyextract, frame, disk):
     assert skyextract("f.fits", "-o", "disk").status == 0
     _fill(disk)
@@ -192,7 +201,9 @@ def test_check_images_without_room_cost_themselves_alone(skyextract, frame, disk
     done = skyextract("f.fits", *options, "--steps", "measure")
     assert done.status == 1
     told = "cannot be written (No space left on device): there are no check images"
-    assert told in done.stderr
+    line = next(line for line in done.stderr.splitlines() if told in line)
+    assert "fits: cannot" in line
+    assert "f.cat" not in line
     assert {path.name for path in disk.iterdir()} == set(PRODUCTS)
     assert skyextract("f.fits", "-o", "right", "--steps", "measure").status == 0
     assert fits.getdata("disk/f.cat", 2).tobytes() == fits.getdata("right/f.cat", 2).tobytes()

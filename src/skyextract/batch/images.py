@@ -379,7 +379,7 @@ class Batch:
         said = Message(logging.ERROR, f"{job.label}: ", message)
         self._said.setdefault(number, []).append(said)
         streams = write_failure(job, self.settings, Run(), message)
-        return Outcome(ExitStatus.IMAGE_FAILED, streams)
+        return Outcome(ExitStatus.IMAGE_FAILED, streams, is_kept=False)
 
     def _finish(self, jobs: Sequence[Job], number: int, outcome: Outcome) -> None:
         """Take an outcome."""
@@ -391,8 +391,9 @@ class Batch:
         if self.has_several:
             said = self._said.pop(number, [])
             said.sort(key=lambda message: (message.level == RESULT, message.level))
-            if outcome.headline:  # one line for the file, not one per extension
+            if outcome.headline or not outcome.is_kept:
                 said = [message for message in said if message.level != RESULT]
+            if outcome.headline:  # one line for the file, not one per extension
                 said.append(Message(RESULT, f"{job.label}: ", outcome.headline))
             self.progress.done(job.label, outcome.status, said)
         self._write_streams(jobs, number, outcome.streams)

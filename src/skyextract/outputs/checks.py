@@ -94,8 +94,12 @@ class CheckImages:
 
         Nothing where there is nothing to give up.
         """
-        dropped = [self._outputs.drop(path) for _, path in self._job.check_images]
-        return self._lose(error) if any(dropped) else ""
+        paths = dict.fromkeys(path for _, path in self._job.check_images)
+        dropped = [str(path) for path in paths if self._outputs.drop(path)]
+        if not dropped:
+            return ""
+        reason = str(error).rpartition(": ")[2]  # the product itself will be there
+        return self._lose(OutputError(f"{', '.join(dropped)}: {reason}"))
 
     def _lose(self, error: OSError | OutputError) -> str:
         """Give the files up, whose room is for the others; return why."""
