@@ -82,6 +82,26 @@ def test_what_comes_in_the_end_is_processed(folder):
     assert (folder / "f.cat").read_text() == (folder / "g1.cat").read_text()
 
 
+def test_among_files_a_pipe_that_nobody_opens_is_given_up(folder, skyextract, monkeypatch):
+    """Not while another one is open, however long its writer takes."""
+    monkeypatch.setattr("skyextract.batch.piped.PATIENCE", 0.1)
+    os.mkfifo(folder / "slow.fits")
+
+    def write_late():
+        with (folder / "slow.fits").open("wb") as pipe:
+            wait_for(folder / "g1.json")
+            time.sleep(0.5)
+            pipe.write((folder / "later.fits").read_bytes())
+
+    threading.Thread(target=write_late, daemon=True).start()
+    done = skyextract("f.fits", "slow.fits", "g1.fits", "-j", "1", "--steps", "measure")
+    os.close(os.open(folder / "f.fits", os.O_WRONLY | os.O_NONBLOCK))  # ends the thread
+    assert done.status == 1
+    assert "error: [3/3] f.fits: is a pipe that nobody writes to" in done.stderr
+    assert (folder / "slow.cat").exists()
+    assert not (folder / "f.json").exists()
+
+
 def test_a_device_that_cannot_be_read(folder):
     """What goes through pipes in the order of the images does not wait for it."""
     with batch(folder, "/dev/tty", "g1.fits", "-j", "2", "--json") as process:

@@ -305,12 +305,13 @@ class Batch:
         workers = self.workers
         assert workers is not None
         collect_garbage()
-        later = piped({number: jobs[number] for number in numbers}, spool)
+        later = piped(jobs, numbers, spool)
         tasks = [number for number in numbers if number not in later.waiting]
         begin = time.time()
         try:
             function = self.function(min(self.n_jobs, len(numbers)))
             workers.work(function, [jobs[number] for number in tasks])
+            later.be_patient(not tasks)
             for event in workers.run(later):
                 if not isinstance(event, Arrived):
                     self.take(event, jobs, tasks[event.number])
@@ -321,8 +322,7 @@ class Batch:
                     jobs[event.number] = event.job
                     tasks.append(event.number)
                     workers.add(event.job)
-                if not workers.unfinished:
-                    later.tell()
+                later.be_patient(not workers.unfinished)
         except Interrupted:
             workers.dismiss()
             self._take_unheard(jobs, numbers, begin)

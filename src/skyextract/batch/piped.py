@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -18,6 +18,9 @@ from skyextract.messages import LABELLED, RESULT
 from skyextract.record import record
 
 log = logging.getLogger("skyextract")
+
+PATIENCE = 10.0
+"""Seconds for which images that are done wait for somebody to open a pipe to write to it."""
 
 
 @record
@@ -41,10 +44,12 @@ class Arrived:
 
 @dataclass(eq=False)
 class PipedImages:
-    """Images that come from pipes; one that nobody writes to keeps nobody waiting but its own.
+    """Images that come from pipes; one that nobody writes to keeps no other waiting.
 
     Each pipe is read by a thread: a process that opens a pipe sleeps until somebody writes to it.
-    The threads end with the program, which need not wait for them.
+    The threads end with the program, which need not wait for them.  What opens at once, as
+    standard input and process substitutions do, is read to its end; a named pipe among files
+    (of a glob) that nobody opens is given up some time after all others are done.
 
     Parameters
     ----------
@@ -52,24 +57,30 @@ class PipedImages:
         Takes the copies.
     waiting : dict
         The jobs by the number of the image; those that have arrived are taken out.
+    are_alone : bool
+        No image is a file: whoever names pipes alone has something that will write to them.
     """
 
     spool: Spool
     waiting: dict[int, Job]
+    are_alone: bool = False
+    _copies: dict[str, Path] = field(default_factory=dict, init=False)
+    """The files that the threads make when somebody has opened the pipe to write to it."""
     _failures: dict[str, str] = field(default_factory=dict, init=False)
     _told: set[int] = field(default_factory=set, init=False)
     _news: Connection = field(init=False)
     _tell: Connection = field(init=False)
     """Stays open: the end of the last thread is no end of the news."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _patience: threading.Timer | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._news, self._tell = Pipe(duplex=False)
-        lock = threading.Lock()
         paths = dict.fromkeys(path for job in self.waiting.values() for path in self.missing(job))
         for path in paths:
             # the copy has its name before any thread begins
-            arguments = (path, self.spool.place(), self._tell, lock)
-            threading.Thread(target=_copy, args=arguments, daemon=True).start()
+            self._copies[path] = self.spool.place()
+            threading.Thread(target=self._copy, args=[path], daemon=True).start()
 
     def missing(self, job: Job) -> list[str]:
         """Return the pipes of a job that are not copied yet."""
@@ -82,11 +93,11 @@ class PipedImages:
     def news(self) -> Iterator[Arrived]:
         """Yield the images that have arrived since."""
         while self._news.poll():
-            path, copy, failure = self._news.recv()
+            path, failure = self._news.recv()
             if failure:
                 self._failures[path] = failure
             else:
-                self.spool.add(path, copy)
+                self.spool.add(path, self._copies[path])
         for number, job in list(self.waiting.items()):
             failures = [self._failures[p] for p in self.spool.missing(job) if p in self._failures]
             if failures:
@@ -94,24 +105,50 @@ class PipedImages:
             elif not self.missing(job):
                 yield Arrived(number, self.spool.job(self.waiting.pop(number)), "")
 
-    def tell(self) -> None:
+    def be_patient(self, are_others_done: bool) -> None:
+        """Wait some time, from now on, for what nobody writes to, if all others are done."""
+        if self._patience is not None:
+            self._patience.cancel()
+        if are_others_done and self.waiting:
+            self._patience = threading.Timer(PATIENCE, self._give_up)
+            self._patience.daemon = True
+            self._patience.start()
+            if not self.are_alone:
+                self._say()
+
+    def _say(self) -> None:
         """Say, once, for which images the program waits when all others are done."""
         for number, job in self.waiting.items():
             if number not in self._told:
                 self._told.add(number)
                 log.log(RESULT, LABELLED, f"{job.label}: ", "waiting for what writes to the pipe")
 
+    def _give_up(self) -> None:
+        """End the waiting for pipes that nobody has opened, unless one is being read."""
+        pipes = {path for job in self.waiting.values() for path in self.missing(job)}
+        if any(self._copies[path].exists() for path in pipes):
+            return
+        if self.are_alone:
+            self._say()
+            return
+        for path in pipes:
+            message = f"{path}: is a pipe that nobody writes to"
+            self._note(path, message)
 
-def piped(jobs: Mapping[int, Job], spool: Spool) -> PipedImages:
-    """Begin to copy those of some images that come from pipes."""
-    return PipedImages(spool, {number: job for number, job in jobs.items() if spool.missing(job)})
+    def _copy(self, path: str) -> None:
+        failure = ""
+        try:
+            spool_image(path, self._copies[path])
+        except ImageError as error:
+            failure = str(error)
+        self._note(path, failure)
+
+    def _note(self, path: str, failure: str) -> None:
+        with self._lock:
+            self._tell.send((path, failure))
 
 
-def _copy(path: str, copy: Path, tell: Connection, lock: threading.Lock) -> None:
-    failure = ""
-    try:
-        spool_image(path, copy)
-    except ImageError as error:
-        failure = str(error)
-    with lock:
-        tell.send((path, copy, failure))
+def piped(jobs: Sequence[Job], numbers: Sequence[int], spool: Spool) -> PipedImages:
+    """Begin to copy those of some images of a batch that come from pipes."""
+    waiting = {number: jobs[number] for number in numbers if spool.missing(jobs[number])}
+    return PipedImages(spool, waiting, all(spool.missing(job) for job in jobs))
