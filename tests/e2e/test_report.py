@@ -68,6 +68,8 @@ def test_report_of_a_good_frame(skyextract, tmp_path):
     assert f"{photometry['zero_point']:.3f} mag" in page.text
     assert f"5σ limit {photometry['limiting_mag_5sigma']:.2f}" in page.text
     assert f"with flags {summary['steps']['measure']['n_flagged']}" in page.text
+    ((*told,),) = re.findall(r"background ([\d.]+) its rms ([\d.]+)", page.text)
+    assert told == re.findall(r"on the mesh; median ([\d.]+\d)", page.text)
     assert "Skipped: isr" in page.text
     assert "isr: SKIPPED" not in page.text
     assert "Simulated field" in page.text

@@ -1,4 +1,4 @@
-"""The positions of a catalogue: windowed where there are such, else isophotal."""
+"""Positions (windowed where there are such, else isophotal) and apertures of a catalogue."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.catalog import Catalog
+
+_SIGMAS = 3.0
+"""Size of an ellipse in units of A and B where the Kron radius is not known."""
 
 
 def positions(catalog: Catalog) -> tuple[F8, F8, bool] | None:
@@ -29,3 +32,22 @@ def _pair(catalog: Catalog, x: str, y: str) -> tuple[F8, F8] | None:
     if x not in catalog or y not in catalog:
         return None
     return np.asarray(catalog[x], np.float64), np.asarray(catalog[y], np.float64)
+
+
+def kron_ellipses(catalog: Catalog) -> tuple[F8, F8, F8]:
+    """Return the Kron aperture of each source, for drawings.
+
+    Returns
+    -------
+    a, b : (n,) float64
+        Semi-axes, pixels: A_IMAGE and B_IMAGE times KRON_RADIUS, or times 3 where it is not known.
+    theta : (n,) float64
+        Degrees, counter-clockwise from x.  All are NaN where the catalogue has no such columns.
+    """
+    names = ("KRON_RADIUS", "A_IMAGE", "B_IMAGE", "THETA_IMAGE")
+    scale, a, b, theta = (
+        np.asarray(catalog[n], np.float64) if n in catalog else np.full(catalog.n_rows, np.nan)
+        for n in names
+    )
+    scale = np.where(scale > 0.0, scale, _SIGMAS)
+    return scale * a, scale * b, theta

@@ -11,13 +11,15 @@ from astropy.io import fits
 from astropy.visualization import ZScaleInterval
 from astropy.wcs import WCS
 
+from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.positions import kron_ellipses
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.outputs.html.picture import (
     block_bits,
     block_mean,
-    circles,
     directions,
+    ellipses,
     make_picture,
     scale_bar,
     zscale,
@@ -76,10 +78,34 @@ def test_scale_bar_is_round_and_right():
     assert scale_bar(None, 1000) is None
 
 
-def test_a_circle_is_about_the_middle_of_its_pixel():
+@pytest.mark.parametrize(
+    ("theta", "start", "turn"), [(0.0, "-1.5 9.5", "-0"), (90.0, "0.5 11.5", "-90")]
+)
+def test_an_ellipse_is_about_the_middle_of_its_pixel(theta, start, turn):
     # FITS pixel (1, 1) of a frame of 10 rows is the square at the lower left.
-    path = circles(np.array([1.0]), np.array([1.0]), np.array([2.0]), 10)
-    assert path.startswith("M-1.5 9.5a2.0 2.0")
+    one = np.ones(1)
+    path = ellipses(one, one, 2 * one, one, theta * one, 10)
+    assert path.startswith(f"M{start}a2.0 1.0 {turn} 1 0")
+
+
+def test_the_mark_of_a_galaxy_is_its_kron_aperture():
+    """Also where that is a third of the frame; the image is seen within one outline."""
+    shapes = Catalog(
+        {
+            "X_IMAGE": np.array([50.0, 10.0]), "Y_IMAGE": np.array([50.0, 10.0]),
+            "A_IMAGE": np.array([12.0, 2.0]), "B_IMAGE": np.array([8.0, 2.0]),
+            "THETA_IMAGE": np.array([30.0, 0.0]), "KRON_RADIUS": np.array([4.0, 0.0]),
+        }
+    )  # fmt: skip
+    rng = np.random.default_rng(4)
+    image, mask = rng.normal(0, 1, (100, 100)).astype(np.float32), np.zeros((100, 100), np.uint16)
+    x, y = shapes["X_IMAGE"], shapes["Y_IMAGE"]
+    drawn = make_picture(
+        image, mask, None, x, y, -x, kron_ellipses(shapes), x < 20.0, (NONE, NONE)
+    )  # fmt: skip
+    assert "a48.0 32.0 -30 1 0" in drawn.sources
+    assert "a6.0 6.0 -0 1 0" in drawn.psf_stars
+    assert not drawn.is_crowded
 
 
 @pytest.mark.parametrize(("n", "is_crowded"), [(50, False), (2000, True)])
@@ -88,7 +114,8 @@ def test_marks_that_would_hide_the_image_are_off_at_first(n, is_crowded):
     image, mask = rng.normal(0, 1, (300, 300)).astype(np.float32), np.zeros((300, 300), np.uint16)
     x, y = rng.uniform(1, 300, (2, n))
     stars = np.zeros(n, bool)
-    picture = make_picture(image, mask, None, x, y, x, np.full(n, 6.0), stars, (NONE, NONE))
+    axes = (np.full(n, 6.0), np.full(n, 6.0), np.zeros(n))
+    picture = make_picture(image, mask, None, x, y, x, axes, stars, (NONE, NONE))
     assert picture.is_crowded is is_crowded
 
 
@@ -100,7 +127,8 @@ def test_first_row_is_below():
     image += np.random.default_rng(2).normal(0, 1, image.shape).astype(np.float32)
     mask = np.zeros((40, 30), np.uint16)
     mask[0, 29] = Mask.SAT
-    drawn = make_picture(image, mask, None, NONE, NONE, NONE, NONE, np.zeros(0, bool), (NONE, NONE))
+    stars, axes = np.zeros(0, bool), (NONE, NONE, NONE)
+    drawn = make_picture(image, mask, None, NONE, NONE, NONE, axes, stars, (NONE, NONE))
 
     def pixels(address: str) -> np.ndarray:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))

@@ -10,20 +10,16 @@ import numpy as np
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.datamodel.positions import positions
+from skyextract.datamodel.positions import kron_ellipses, positions
 from skyextract.io.atomic import OpenOutput, atomic_output
 
 _PSF_STAR, _CLEAN, _FLAGGED = "cyan", "green", "red"
-_SIGMAS = 3.0
-"""Size of an ellipse in units of A and B where the Kron radius is not known."""
 _RADIUS = 5.0
 """Radius (pixels) of a source of unknown shape."""
 
 
-def _column(catalog: Catalog, name: str, missing: float = np.nan) -> F8:
-    if name in catalog:
-        return np.asarray(catalog[name], dtype=np.float64)
-    return np.full(catalog.n_rows, missing)
+def _column(catalog: Catalog, name: str) -> F8:
+    return np.asarray(catalog[name] if name in catalog else np.zeros(catalog.n_rows), np.float64)
 
 
 def regions(catalogs: Sequence[Catalog]) -> Iterator[str]:
@@ -45,13 +41,10 @@ def regions(catalogs: Sequence[Catalog]) -> Iterator[str]:
         places = positions(catalog)
         if places is None:
             continue
-        scale = _column(catalog, "KRON_RADIUS")
-        scale = np.where(scale > 0.0, scale, _SIGMAS)
-        a, b = scale * _column(catalog, "A_IMAGE"), scale * _column(catalog, "B_IMAGE")
-        theta = _column(catalog, "THETA_IMAGE")
-        number = _column(catalog, "NUMBER", 0.0).astype(int).tolist()
-        star = _column(catalog, "FLAGS_SKY", 0.0).astype(int) & FlagsSky.PSF_STAR
-        bad = _column(catalog, "FLAGS", 0.0).astype(int) >= 4
+        a, b, theta = kron_ellipses(catalog)
+        number = _column(catalog, "NUMBER").astype(int).tolist()
+        star = _column(catalog, "FLAGS_SKY").astype(int) & FlagsSky.PSF_STAR
+        bad = _column(catalog, "FLAGS").astype(int) >= 4
         colour = np.where(star, _PSF_STAR, np.where(bad, _FLAGGED, _CLEAN)).tolist()
         elliptic = (np.isfinite(a) & np.isfinite(b) & np.isfinite(theta)).tolist()
         for k, place in enumerate(zip(*(axis.tolist() for axis in places[:2]), strict=True)):

@@ -19,6 +19,7 @@ from skyextract.datamodel.header import header_text
 from skyextract.datamodel.mosaic import STEP, MosaicPlane
 from skyextract.datamodel.photocal import PhotSource
 from skyextract.datamodel.plain import plain
+from skyextract.datamodel.positions import kron_ellipses, positions
 from skyextract.outputs.html import figures, residuals
 from skyextract.outputs.html.picture import Picture, make_picture
 from skyextract.outputs.html.plots import Figure
@@ -28,6 +29,7 @@ from skyextract.record import record
 from skyextract.settings.steps import Status, Step
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.exposure import Exposure
     from skyextract.outputs.result import Result
 
@@ -53,8 +55,6 @@ _NUMBERS: dict[Step, tuple[tuple[str, str, str], ...]] = {
         ("fwhm_pix", "FWHM", "{:.2f} px"),
         ("ellipticity", "ellipticity", "{:.3f}"),
         ("n_psf_stars", "PSF stars", "{}"),
-        ("background", "background", "{:.5g}"),
-        ("background_rms", "its rms", "{:.4g}"),
     ),
     Step.MEASURE: (
         ("n_sources", "sources", "{}"),
@@ -146,7 +146,7 @@ def make_section(
     gist = report.headline() if result.measured is not None else ""
     return Section(
         title, word, kind, gist, frame_lines(frame) + _mosaic(result.exposure), advice(warnings),
-        [_tile(report, step) for step in Step], *_drawings(result),
+        _tiles(result), *_drawings(result),
     )  # fmt: skip
 
 
@@ -214,6 +214,23 @@ def frame_lines(frame: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
+def _background(result: Result) -> BackgroundMap | None:
+    """Return the last background: what was measured is measured on it."""
+    return result.exposure.background if result.plane is None else result.plane.background
+
+
+def _tiles(result: Result) -> list[Tile]:
+    """Return the steps; the background stands with the last one that measured it."""
+    tiles = [_tile(result.report, step) for step in Step]
+    background = _background(result)
+    if background is not None:
+        last = Step.CHARACTERIZE if result.measured is None else Step.MEASURE
+        numbers = tiles[list(Step).index(last)].numbers
+        numbers.append(("background", f"{background.mean:.5g}"))
+        numbers.append(("its rms", f"{background.sigma:.4g}"))
+    return tiles
+
+
 def _tile(report: Report, step: Step) -> Tile:
     status, metrics = report.statuses[step], plain(report.metrics[step])
     numbers = [
@@ -235,13 +252,10 @@ def _drawings(result: Result) -> tuple[Picture, list[Figure]]:
     mag, label = _magnitudes(result, sources)
     none = np.zeros(0)
     matches = result.astrometry.matches if result.astrometry is not None else Catalog()
-    if shapes.n_rows:
-        x, y, axis = (np.asarray(shapes[n], np.float64) for n in ("X_IMAGE", "Y_IMAGE", "A_IMAGE"))
-    else:
-        x = y = axis = none
+    x, y, _ = positions(shapes) or (none, none, False)
     pairs = (matches["X_IMAGE"], matches["Y_IMAGE"]) if matches.n_rows else (none, none)
     image, mask, wcs = exposure.image, exposure.mask, exposure.wcs
-    picture = make_picture(image, mask, wcs, x, y, -mag, 3.0 * axis, stars, pairs)
+    picture = make_picture(image, mask, wcs, x, y, -mag, kron_ellipses(shapes), stars, pairs)
     scale = math.nan if exposure.wcs is None else exposure.wcs.pixel_scale()
     plane = result.plane
     psf = exposure.psf if exposure.has_psf else None
@@ -249,9 +263,8 @@ def _drawings(result: Result) -> tuple[Picture, list[Figure]]:
     data = None if plane is None else plane.subtracted
     left = None if measured is None else measured.residual
     drawn.append(figures.psf_stamps(psf, exposure.psf_stars, data, left))
-    background = plane.background if plane is not None else exposure.background
     unit = header_text(exposure.header or {}, "BUNIT") or "image units"
-    drawn += figures.background_maps(background, unit)
+    drawn += figures.background_maps(_background(result), unit)
     if measured is not None:
         size, size_label = _sizes(sources, shapes)
         cut = np.int16(Flags.SATURATED | Flags.TRUNCATED)

@@ -129,7 +129,7 @@ def make_picture(
     x: F8,
     y: F8,
     flux: F8,
-    radius: F8,
+    axes: tuple[F8, F8, F8],
     stars: Bools,
     references: tuple[F8, F8],
 ) -> Picture:
@@ -138,8 +138,10 @@ def make_picture(
     Parameters
     ----------
     image, mask : (ny, nx)
-    x, y, flux, radius : (n,) float64
-        Sources: FITS pixels, flux and radius of the mark in pixels.
+    x, y, flux : (n,) float64
+        Sources: FITS pixels and flux.
+    axes : (a, b, theta)
+        Of their marks: semi-axes in pixels, degrees counter-clockwise from x.
     stars : (n,) bool
         PSF stars.
     references : (x, y)
@@ -154,8 +156,11 @@ def make_picture(
     low, high = zscale(shown[:: max(1, shown.size // 4000)].astype(np.float64))
     grey = np.clip((np.nan_to_num(small) - low) / (high - low), 0.0, 1.0) * 255.0
     order = np.argsort(np.nan_to_num(-flux), kind="stable")[:MAX_MARKS]
-    small_mark = 0.006 * max(ny, nx)
-    radius = np.clip(np.nan_to_num(radius, nan=small_mark), small_mark, 0.05 * max(ny, nx))
+    size = max(ny, nx)
+    small_mark = 0.006 * size
+    a, b = (np.clip(np.nan_to_num(axis, nan=small_mark), small_mark, size) for axis in axes[:2])
+    theta = np.nan_to_num(axes[2])
+    hidden = np.minimum(np.pi * a * b, np.pi * (0.05 * size) ** 2)  # a large outline hides little
     is_star = stars[order]
     plain, chosen = order[~is_star], order[is_star]
     north, east = directions(wcs)
@@ -164,12 +169,12 @@ def make_picture(
         height=ny,
         image=_address(grey[::-1].astype(np.uint8), "JPEG"),
         mask=_mask_picture(bits[::-1]),
-        sources=circles(x[plain], y[plain], radius[plain], ny),
-        psf_stars=circles(x[chosen], y[chosen], radius[chosen], ny),
+        sources=ellipses(x[plain], y[plain], a[plain], b[plain], theta[plain], ny),
+        psf_stars=ellipses(x[chosen], y[chosen], a[chosen], b[chosen], theta[chosen], ny),
         references=crosses(*references, 1.6 * small_mark, ny),
         n_sources=len(x),
         n_shown=len(order),
-        is_crowded=float(np.sum(np.pi * radius[order] ** 2)) > MAX_COVER * nx * ny,
+        is_crowded=float(np.sum(hidden[order])) > MAX_COVER * nx * ny,
         cut=f"{low:.5g} to {high:.5g}",
         north=north,
         east=east,
@@ -177,13 +182,20 @@ def make_picture(
     )
 
 
-def circles(x: F8, y: F8, radius: F8, height: int) -> str:
-    """Return circles about FITS pixels as one path in a picture whose y axis points down."""
+def ellipses(x: F8, y: F8, a: F8, b: F8, theta: F8, height: int) -> str:
+    """Return ellipses about FITS pixels as one path in a picture whose y axis points down.
+
+    Parameters
+    ----------
+    theta : (n,) float64
+        Degrees, counter-clockwise from x to the axis a.
+    """
+    left, down = a * np.cos(np.radians(theta)), a * np.sin(np.radians(theta))
+    rows = np.column_stack((x - 0.5 - left, height + 0.5 - y + down, left, down, a, b, -theta))
     return "".join(
-        f"M{a - r:.1f} {height + 0.5 - b:.1f}a{r:.1f} {r:.1f} 0 1 0 {2 * r:.1f} 0"
-        f"a{r:.1f} {r:.1f} 0 1 0-{2 * r:.1f} 0"
-        for a, b, r in zip(x - 0.5, y, radius, strict=True)
-        if math.isfinite(a + b + r)
+        f"M{px:.1f} {py:.1f}a{p:.1f} {q:.1f} {turn:.0f} 1 0 {2 * u:.1f} {-2 * v:.1f}"
+        f"a{p:.1f} {q:.1f} {turn:.0f} 1 0 {-2 * u:.1f} {2 * v:.1f}"
+        for px, py, u, v, p, q, turn in rows[np.isfinite(rows).all(1)].tolist()
     )
 
 
