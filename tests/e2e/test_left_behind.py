@@ -193,7 +193,7 @@ def test_a_pipe_without_an_image_costs_no_product(frame):
     assert Path("stdin.cat").is_file()
 
 
-@pytest.mark.parametrize("n", [2, 3])  # of 43 kB: that there is no room shows in the catalogue
+@pytest.mark.parametrize("n", [1, 2, 3])  # of 43 kB
 def test_check_images_without_room_cost_themselves_alone(skyextract, frame, disk, n):
     types = ",".join(("BACKGROUND", "SEGMENTATION", "OBJECTS")[:n])
     names = ",".join(("b.fits", "s.fits", "o.fits")[:n])

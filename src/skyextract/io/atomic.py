@@ -88,6 +88,7 @@ class Outputs:
             No such folder, no permission, disk full.
         """
         self.check(path)
+        self.drop(path)  # written again, it needs the room of before
         stream = is_stream(path)
         if stream and self._spool is None:
             self._spool = scratch_folder()

@@ -280,20 +280,19 @@ class Products:
         if lost := self._checks.end():
             self._entries[-1].warnings.append(lost)
         self._stack.close()
+        if self._checks.lost:
+            status = ExitStatus.IMAGE_FAILED
         n_streams = len(self._outputs.streams)
         try:
-            self._write_small(reports)
+            objects = self._write_small(reports, status)
         except OutputError as error:
             lost = self._checks.make_room(error)
             if not lost:
                 raise
             self._entries[-1].warnings.append(lost)
             del self._outputs.streams[n_streams:]
-            self._write_small(reports)
-        if self._checks.lost:
             status = ExitStatus.IMAGE_FAILED
-        objects = self._summaries(status)
-        write_summaries(self.job, objects, self._outputs.open)
+            objects = self._write_small(reports, status)
         remove_stale(self.job, self._outputs)
         rows = night_rows(self.job, objects)  # before: the moon takes longer than the products
         self._outputs.commit()
@@ -301,8 +300,8 @@ class Products:
             status = ExitStatus.IMAGE_FAILED
         return status
 
-    def _write_small(self, reports: Sequence[Report]) -> None:
-        """Write the products that are no images."""
+    def _write_small(self, reports: Sequence[Report], status: ExitStatus) -> list[dict[str, Any]]:
+        """Write the products that are no images; returns the summary objects."""
         products, open_output = self.job.products, self._outputs.open
         catalogs = _tables(self._parts)
         if catalogs and "CATALOG_NAME" in products:
@@ -327,6 +326,9 @@ class Products:
                 stream.write(encoded(page))
         if catalogs and "XML_NAME" in products:
             self._write_xml(products["XML_NAME"])
+        objects = self._summaries(status)
+        write_summaries(self.job, objects, open_output)
+        return objects
 
     @property
     def _cards(self) -> list[Cards]:
