@@ -52,6 +52,9 @@ def process_everything() -> None:
     clouds = np.fft.irfft2(waves * (k < 1 / 20) / np.maximum(k, 1e-3) ** 1.5, s=(400, 400))
     nebula = stars + 500 + 60 * clouds / clouds.std()
     fits.PrimaryHDU(nebula.astype("f4"), header).writeto("nebula.fits")
+    trailed = sum(np.roll(stars, k, 1) for k in range(24)) / 12 + 420  # untracked, as its trail
+    trailed += 200 * np.exp(-0.5 * (np.subtract(*np.mgrid[:400, :400]) / 2.0) ** 2)
+    fits.PrimaryHDU(trailed.astype("f4"), header).writeto("trailed.fits")
     fits.PrimaryHDU(np.ones(image.shape, "i2")).writeto("weight.fits")
     frames = [("BIAS", "bias"), ("DARK", "dark"), ("FLAT", "flat")]
     master = [word for key, name in frames for word in (f"-ISR_{key}", f"{night}/{name}*.fz")]
@@ -64,6 +67,7 @@ def process_everything() -> None:
          "-MASK_TYPE", "BLANK", "-CATALOG_NAME", "d.cat"],
         ["crowd.fits"],
         ["nebula.fits"],
+        ["trailed.fits"],
         ["dense.fits", "-CROWD_NITER", "0"],
         ["dense.fits", "-GAIN", "0.1"],
         [f"{night}/science.fits.fz", "-CAMERA", f"{night}/camera.conf", *master,

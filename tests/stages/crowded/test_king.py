@@ -35,5 +35,5 @@ def test_stars_of_cores(fields):
     assert purity > 0.95
     assert abs(bias) < 0.05
     assert with_wide_sky[0] <= found
-    assert with_wide_sky[1] < purity - 0.015
+    assert with_wide_sky[1] < purity - 0.005  # .020 +- .003 of eight fields
     assert abs(with_wide_sky[2]) > abs(bias) + 0.015
