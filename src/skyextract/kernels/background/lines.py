@@ -105,30 +105,6 @@ def group_medians(value: F8, group: I8, used: Bools, out: F8) -> None:
             ordered[place[group[k]]] = value[k]
             place[group[k]] += 1
     for g in range(out.size):
-        n = end[g + 1] - end[g]
-        out[g] = _place(ordered[end[g] : end[g + 1]], n // 2) if n else 0.0
-
-
-@kernel
-def _place(values: F8, k: int) -> float:
-    """Return the k-th smallest value; their order is changed (C. A. R. Hoare 1961, FIND)."""
-    low, high = 0, values.size - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    return float(values[k])
+        middle = (end[g + 1] - end[g]) // 2
+        own = ordered[end[g] : end[g + 1]]
+        out[g] = np.partition(own, middle)[middle] if own.size else 0.0
