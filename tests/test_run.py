@@ -92,23 +92,6 @@ def test_garbage_is_looked_for_once_a_process_has_started() -> None:
     assert ran.stdout.split() == ["False", "True", "True", "False"]
 
 
-def test_types_for_annotations_are_imported_when_they_are_wanted() -> None:
-    lines = (
-        "import sys",
-        "from skyextract.run import prepare_process",
-        "prepare_process()",
-        "import numpy, skyextract.datamodel.arrays",
-        "print('numpy._typing._array_like' in sys.modules)",
-        "from numpy.typing import ArrayLike, NDArray",
-        "import numpy._typing",
-        "print('numpy._typing._array_like' in sys.modules, NDArray is numpy._typing.NDArray)",
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
-    )
-    assert ran.stdout.split() == ["False", "True", "True"]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="settings of glibc")
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_planes_of_small_images_take_the_same_memory_again(is_ours):

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -35,7 +34,6 @@ _ONE_PLACE = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, (1 << 31)
 """Settings of glibc: all threads take memory from one place, which keeps what is freed."""
 _DOCSTRINGS = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
 """Of numpy 2; modules without names, which it imports and asks nothing."""
-_TYPES = "numpy._typing"
 _SMALL_IMAGE, _BYTES_PER_PIXEL = 1 << 22, 24
 _LARGE_PAGE, _MADV_DONTNEED, _MADV_HUGEPAGE = 1 << 21, 4, 14
 _LINKER = "libllvmlite"
@@ -43,23 +41,6 @@ _is_ours = threading.Event()
 _has_taken = threading.Event()
 _keeps_freed = threading.Event()
 _starts = threading.Event()
-
-
-class _Typing(ModuleType):
-    """numpy's module of types for annotations, imported when somebody wants one.
-
-    That is a sixth of numpy's own import, which takes one of them, for annotations of `linalg`.
-    """
-
-    def __getattr__(self, wanted: str) -> Any:
-        if wanted.startswith("__"):
-            raise AttributeError(wanted)
-        numpy = sys.modules["numpy"]
-        if wanted == "NDArray" and "linalg" not in vars(numpy):
-            return numpy.ndarray
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(import_module(self.__name__), wanted)
 
 
 def prepare_process() -> None:
@@ -79,7 +60,6 @@ def prepare_process() -> None:
     # numpy imports the docstrings of its functions, a tenth of its time, for who asks for help.
     for name in _DOCSTRINGS:
         sys.modules.setdefault(name, ModuleType(name))
-    sys.modules.setdefault(_TYPES, _Typing(_TYPES))
     # What imports make stays: to look for garbage among it took a twentieth of a run.
     gc.disable()
     _is_ours.set()

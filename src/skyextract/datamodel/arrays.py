@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 import mmap
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skyextract.datamodel.ahead import clear_ahead, fresh_memory
 from skyextract.run import Run, keeps_freed_memory
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-else:
-    NDArray = np.ndarray  # the module of the other takes a sixth as long to import as numpy
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
