@@ -25,11 +25,18 @@ from skyextract.kernels.galaxies.points import (
     part_of,
     points_in,
 )
-from skyextract.kernels.galaxies.render import SPARE
+from skyextract.kernels.galaxies.render import SPARE, Grid
 from skyextract.kernels.galaxies.residuals import describe, describe_wrong
-from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
+from skyextract.kernels.galaxies.solve import (
+    ROUGHLY_SETTLED,
+    SETTLED,
+    fit_source,
+    invert,
+    normal_equations,
+)
 from skyextract.kernels.galaxies.source import (
     DISK,
+    INDEX,
     N_PARAMETERS,
     POINT,
     SKY,
@@ -78,6 +85,8 @@ ROUGHLY_LEFT_OUT = 0.004
 """The same where the fit is done again."""
 BRIGHT = 50.0
 """S/N from which these are taken."""
+ANOTHER = 1.0
+"""Chi2, with priors, by which a second minimum is lower: along one valley fits differ by less."""
 N_NUMBERS = 13
 """That describe a fit."""
 
@@ -120,6 +129,9 @@ class Rules(NamedTuple):
         Mean and inverse variance (0: no prior) of each.
     limits : (n, 2, N_PARAMETERS) float64
         Lowest and highest values of each.
+    start : (n, N_PARAMETERS) float64
+        Where fits begin once more, what is less steep and better to be kept; (0, N_PARAMETERS):
+        they do not.
     neighbours, first : (m,) and (n + 1,) int64
         Sources whose boxes overlap that of source i: ``neighbours[first[i]:first[i + 1]]``.  One
         without any is fitted to the image, and not taken out of the residual.
@@ -136,6 +148,7 @@ class Rules(NamedTuple):
     free: I8
     prior: F8
     limits: F8
+    start: F8
     neighbours: I8
     first: I8
     level: F8
@@ -252,6 +265,7 @@ def visit_sources(
             average_squares(work.pixels, pixel_grid, work.parts, work.own)
         seen = image_alone(pixels) if apart else pixels
         good = gather(seen, pixel_grid, rules.level[i] - rules.wings[i], work)
+        flags, iterations = fits.flags[i], fits.iterations[i]
         fits.flags[i], fits.iterations[i] = REBINNED if max(wide, rough) > 1 else 0, 0
         if good <= free.size:
             fits.flags[i] |= NO_PIXELS
@@ -261,7 +275,23 @@ def visit_sources(
             prior[1, SKY] = 1.0 / (rules.level_error[i] ** 2 + rules.wings[i] ** 2)
         end = ROUGHLY_SETTLED if rough else SETTLED
         before[:] = own
-        _, done, settled = fit_source(own, free, prior, limits, psf, faintest, end, math.inf, work)
+        if rules.start.size > 0:
+            level, index = rules.level[i] - rules.wings[i], own[SPHEROID + INDEX]
+            chi2 = normal_equations(own, free, prior, work) + _log_noise(work)
+            own[:] = rules.start[i]
+            least, done, settled = _fit_again(
+                own, free, prior, limits, psf, faintest, seen, pixel_grid, level, work
+            )
+            if not (least < chi2 - ANOTHER and own[SPHEROID + INDEX] < index):
+                own[:] = before
+                fits.flags[i], fits.iterations[i] = flags, iterations
+                if not apart:
+                    add_model(pixels, pixel_grid, -1.0, work.pixels)
+                continue
+        else:
+            _, done, settled = fit_source(
+                own, free, prior, limits, psf, faintest, end, math.inf, work
+            )
         fits.iterations[i] += done
         fits.flags[i] |= _at_limits(own, free, limits) | (0 if settled else UNSETTLED)
         if apart and rough:
@@ -292,6 +322,44 @@ def visit_sources(
         if rules.point_fwhm > 0.0:
             worse, log_odds = odds_of_point(own, limits, psf, faintest, rules.point_fwhm, work)
             fits.numbers[i, 1], fits.numbers[i, 2] = worse, log_odds
+
+
+@helper
+def _fit_again(
+    own: F8, free: I8, prior: F8, limits: F8, psf: LocalPsf, faintest: float,
+    seen: Pixels, pixel_grid: Grid, level: float, work: Work,
+) -> tuple[float, int, bool]:  # fmt: skip
+    """Fit a profile from where it starts, as `fit_source`: with that index, and with all free.
+
+    A model that is too bright at a pixel has a larger noise there, and chi2 alone would be content
+    with it: what is returned with the iterations is chi2 and the logarithms of the variances.
+    """
+    held, other, total = free[free != SPHEROID + INDEX], work.own.copy(), 0
+    chi2, settled = math.inf, False
+    for k in range(3):
+        those = held if k == 0 else free
+        choose_groups(own, those, psf, faintest, work)
+        draw_points(own, those, psf, faintest, work)
+        if k > 0:
+            for point in range(points_in(work.parts)):
+                work.own[point] = work.model[point] - own[SKY]
+            gather(seen, pixel_grid, level, work)
+        chi2, done, settled = fit_source(
+            own, those, prior, limits, psf, faintest, SETTLED, math.inf, work
+        )
+        total += done
+    work.own[:] = other
+    return chi2 + _log_noise(work), total, settled
+
+
+@helper
+def _log_noise(work: Work) -> float:
+    """Return the sum of the logarithms of the variances of the points."""
+    total = 0.0
+    for k in range(points_in(work.parts)):
+        if work.weight[k] > 0.0:
+            total -= math.log(work.weight[k])
+    return total
 
 
 @helper

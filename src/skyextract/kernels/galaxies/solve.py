@@ -85,7 +85,7 @@ def fit_source(
     gradient, step = work.gradient[0], work.gradient[1]
     trial, kept = work.gradient[2], work.gradient[3]
     hessian = work.hessian[0]
-    chi2 = _normal_equations(parameters, free, prior, work)
+    chi2 = normal_equations(parameters, free, prior, work)
     # where the model is wrong, errors are as much larger
     close = settled * settled * max(1.0, chi2 / points_in(work.parts))
     damping = 0.1 * settled * settled
@@ -146,7 +146,7 @@ def fit_source(
         before = chi2
         draw_points(trial, free, psf, faintest, work)
         _copy(trial, work.drawn)
-        chi2 = _normal_equations(trial, free, prior, work)
+        chi2 = normal_equations(trial, free, prior, work)
         if chi2 <= before or (newton and fall < UNSEEN and chi2 < before + UNSEEN):
             for f in range(n_free):
                 step[f] = trial[free[f]] - parameters[free[f]]
@@ -249,7 +249,7 @@ def clip(parameters: F8, limits: F8) -> None:
 
 
 @helper
-def _normal_equations(parameters: F8, free: I8, prior: F8, work: Work) -> float:
+def normal_equations(parameters: F8, free: I8, prior: F8, work: Work) -> float:
     """Write gradient and normal matrix of chi2 / 2 with priors; return chi2 with priors."""
     n_free = free.size
     gradient, hessian = work.gradient[0], work.hessian[0]

@@ -51,6 +51,7 @@ from skyextract.stages.galaxies.scene import (
     start_fluxes,
 )
 from skyextract.stages.galaxies.start import go_to_peaks, limits_of, revive_components, start_of
+from skyextract.stages.galaxies.steep import fit_steep_again
 from skyextract.stages.galaxies.swallowed import free_of_points, restart_swallowed
 
 if TYPE_CHECKING:
@@ -258,8 +259,8 @@ def fit_models(
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
     rules = Rules(
-        profile.free, profile.prior(fwhm), limits, scene.neighbours, scene.first, np.zeros(n),
-        np.full(n, profile.sky_error), np.zeros(n), fwhm, fwhm if as_point else 0.0,
+        profile.free, profile.prior(fwhm), limits, start[:0], scene.neighbours, scene.first,
+        np.zeros(n), np.full(n, profile.sky_error), np.zeros(n), fwhm, fwhm if as_point else 0.0,
     )  # fmt: skip
     fits = Fits(parameters, covariance, numbers, flags, iterations, changed)
 
@@ -293,6 +294,9 @@ def fit_models(
                         level=below.level, level_error=below.error, wings=below.wings
                     )
             stale[:] = boxes[:, 2] > 0
+        elif sweeps == 2 and profile.spheroid and profile.index is None:
+            once_more = partial(visit, rules=rules._replace(start=start))
+            stale |= fit_steep_again(scene, fits, once_more)
 
     def redraw(sign: float, those: Bools) -> None:
         draw(scene, parameters, np.ones(N_PARAMETERS), sign, pixels, those)
