@@ -249,4 +249,6 @@ def _gain(
         return 1.0, False
     # The background follows a step, but not its noise.
     gain = math.exp(0.5 * of_noise)
-    return (gain, False) if power > AS_GAIN[0] and gain - 1.0 > MIN_GAIN else (1.0, True)
+    if power <= AS_GAIN[0]:
+        return 1.0, True
+    return (gain if gain - 1.0 > MIN_GAIN else 1.0), False
