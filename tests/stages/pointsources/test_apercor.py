@@ -19,7 +19,7 @@ from skyextract.stages.pointsources.apercor import (
     diameters_of,
     light_left,
 )
-from skyextract.stages.pointsources.fit import psf_photometry
+from skyextract.stages.pointsources.fit import FittedImage, psf_photometry
 from skyextract.stages.pointsources.growth import Growth, error_of_ratio
 
 NOISE = 5.0
@@ -62,10 +62,10 @@ def corrections_of(
     mask = good if mask is None else mask
     fit = psf_photometry(image, variance, GAIN, mask, psf, x, y, Run())
     settings = Characterize(apercor_degree=degree)
-    pixels = (image, variance, GAIN, mask, psf, fit, stars)
-    left, growth = light_left(*pixels, diameters_of(psf, settings, apertures), Run(2))
+    fitted = FittedImage(image, variance, GAIN, mask, psf, fit)
+    left, growth = light_left(fitted, stars, diameters_of(psf, settings, apertures), Run(2))
     return fit, aperture_corrections(
-        *pixels, apertures, settings, Run(), left, growth=growth if handed_on else None
+        fitted, stars, apertures, settings, Run(), left, growth=growth if handed_on else None
     )
 
 
@@ -173,7 +173,7 @@ def test_the_stated_error_is_true(field):
         fit = psf_photometry(image, variance, GAIN, mask, psf, x, y, Run(), spread=False)
         settings = Characterize(apercor_degree=0)
         found = aperture_corrections(
-            image, variance, GAIN, mask, psf, fit, use, APERTURES, settings, Run()
+            FittedImage(image, variance, GAIN, mask, psf, fit), use, APERTURES, settings, Run()
         )
         pulls.append((found.coefficients[0, 0] - expected) / found.errors[0])
     assert 0.5 < np.std(pulls) < 1.5

@@ -9,7 +9,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.pointsources import apercor
-from skyextract.stages.pointsources.fit import psf_photometry
+from skyextract.stages.pointsources.fit import FittedImage, psf_photometry
 from skyextract.stages.pointsources.wings import light_within, ring_diameters
 
 RADII = 0.5 * ring_diameters(6.0)[::-1]  # FWHM
@@ -75,7 +75,11 @@ def test_corrections_of_stars_in_much_noise(monkeypatch):
             image = (clean + noise).astype(np.float32)
             fit = psf_photometry(image, variance, 0.0, mask, psf, x, y, Run())
             corrections = apercor.aperture_corrections(
-                image, variance, 0.0, mask, psf, fit, np.arange(25), [8.0], settings, Run()
+                FittedImage(image, variance, 0.0, mask, psf, fit),
+                np.arange(25),
+                [8.0],
+                settings,
+                Run(),
             )
             found.append((corrections.coefficients[0, 0] - 1.0, corrections.errors[0]))
         return np.array(found).T

@@ -33,7 +33,7 @@ from skyextract.stages.galaxies.reported import reported
 from skyextract.stages.galaxies.scaled import scale_models
 from skyextract.stages.galaxies.scene import Sky
 from skyextract.stages.galaxies.wide import on_surfaces
-from skyextract.stages.pointsources.apercor import ApertureCorrections
+from skyextract.stages.pointsources.corrections import ApertureCorrections
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections

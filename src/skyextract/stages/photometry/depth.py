@@ -13,7 +13,7 @@ from skyextract.datamodel.noise import quantiles, robust_sigma
 from skyextract.errors import StepError
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
-from skyextract.stages.pointsources.apercor import ApertureCorrections
+from skyextract.stages.pointsources.corrections import ApertureCorrections
 from skyextract.stages.pointsources.sweeps import fit_radius
 
 if TYPE_CHECKING:

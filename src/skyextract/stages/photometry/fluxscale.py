@@ -14,7 +14,7 @@ from skyextract.stages.photometry.depth import column, split_key
 from skyextract.stages.photometry.hidden import MAG_PER_RATIO, hidden_magnitudes
 from skyextract.stages.photometry.pairs import zero_based_positions
 from skyextract.stages.photometry.zeropoint import MIN_ERROR, MIN_STARS
-from skyextract.stages.pointsources.apercor import ApertureCorrections
+from skyextract.stages.pointsources.corrections import ApertureCorrections
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I8, Bools

@@ -1,4 +1,4 @@
-"""Aperture corrections: bring PSF and aperture fluxes to one reference aperture.
+"""Measure aperture corrections: bring PSF and aperture fluxes to one reference aperture.
 
 "Total flux" means the flux in an aperture of APERCOR_DIAMETER FWHM of the PSF at the place.  The
 curve of growth of the PSF stars, neighbours subtracted, gives the factors: P. B. Stetson 1990,
@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, U2
-from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.psf import Psf, polynomial_terms
-from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.pointsources.clippedfit import (
@@ -26,7 +24,8 @@ from skyextract.stages.pointsources.clippedfit import (
     mean_of_stars,
     solve,
 )
-from skyextract.stages.pointsources.fit import PsfPhotometry
+from skyextract.stages.pointsources.corrections import ApertureCorrections
+from skyextract.stages.pointsources.fit import FittedImage, PsfPhotometry
 from skyextract.stages.pointsources.growth import (
     MODEL_ERROR,
     Growth,
@@ -57,118 +56,6 @@ REFERENCE_DIAMETER = 6.0
 """Where APERCOR_DIAMETER is 0: light from further out is not looked for."""
 
 
-@record
-class ApertureCorrections:
-    """Light within the reference aperture and the others, in units of the fitted PSF flux.
-
-    Row 0 is the reference aperture, the others are those of PHOT_APERTURES.
-
-    Attributes
-    ----------
-    diameters : (1 + k,) float64
-        Pixels; that of the reference aperture goes with the FWHM at each place, and is given for
-        the FWHM of the PSF.
-    coefficients : (1 + k, n_terms) float64
-        Polynomial in u = (x - x_zero) / x_scale and v, terms as in `Psf`.
-    errors : (1 + k,) float64
-        Error of the mean over the field; NaN without stars.
-    scatter : (1 + k,) float64
-        Scatter of the stars (1.48 MAD); NaN without stars.
-    n_stars : (1 + k,) int32
-        Stars used; 0: the sum of the PSF model within the aperture stands in.
-    degree : int
-    x_zero, x_scale, y_zero, y_scale : float
-        0-based pixels.
-    """
-
-    diameters: F8
-    coefficients: F8
-    errors: F8
-    scatter: F8
-    n_stars: I4
-    degree: int
-    x_zero: float
-    x_scale: float
-    y_zero: float
-    y_scale: float
-
-    def covers(self, apertures: Sequence[float]) -> bool:
-        """Tell whether these are the corrections of these apertures (diameters, pixels)."""
-        return list(self.diameters[1:]) == [float(d) for d in apertures]
-
-    def growth(self, x: F8, y: F8) -> F8:
-        """Return the light within each aperture at 0-based positions, (n, 1 + k)."""
-        u = (np.asarray(x, dtype=np.float64) - self.x_zero) / self.x_scale
-        v = (np.asarray(y, dtype=np.float64) - self.y_zero) / self.y_scale
-        # element by element: the same bits whatever the number of sources
-        terms = polynomial_terms(self.degree, u, v)
-        columns = [
-            sum(c * t for c, t in zip(row, terms.T, strict=True)) for row in self.coefficients
-        ]
-        return np.stack(columns, axis=1)
-
-    def psf_factor(self, x: F8, y: F8) -> F8:
-        """Return what brings a PSF flux at (x, y) to the reference aperture, (n,)."""
-        factor: F8 = self.growth(x, y)[:, 0]
-        return factor
-
-    def aperture_factors(self, x: F8, y: F8) -> F8:
-        """Return what brings each aperture's flux at (x, y) to the reference, (n, k).
-
-        NaN for an aperture without light, or one that no star has whole.
-        """
-        growth = self.growth(x, y)
-        light = np.where(growth[:, 1:] > 0, growth[:, 1:], np.nan)
-        return np.asarray(growth[:, :1] / light, dtype=np.float64)
-
-    def to_the_model(self, psf: Psf) -> ApertureCorrections:
-        """Return those that bring fluxes to the scale that the PSF model's file has."""
-        coefficients, errors = self.coefficients.copy(), self.errors.copy()
-        coefficients[0] = 0.0
-        coefficients[0, 0], errors[0] = 1.0 / psf.file_sum, 0.0
-        return replace(self, coefficients=coefficients, errors=errors)
-
-    def is_to_the_model(self, psf: Psf) -> bool:
-        """Tell whether these bring fluxes to the scale of the PSF model's file, and to no light."""
-        return bool(np.array_equal(self.coefficients[0], self.to_the_model(psf).coefficients[0]))
-
-    def to_catalog(self) -> Catalog:
-        """Return a catalogue that holds everything, one row per aperture."""
-        n = len(self.diameters)
-        return Catalog(
-            {
-                "DIAMETER": self.diameters,
-                "COEFFICIENTS": self.coefficients,
-                "ERROR": self.errors,
-                "SCATTER": self.scatter,
-                "N_STARS": self.n_stars,
-                "DEGREE": np.full(n, self.degree, dtype=np.int32),
-                "X_ZERO": np.full(n, self.x_zero),
-                "X_SCALE": np.full(n, self.x_scale),
-                "Y_ZERO": np.full(n, self.y_zero),
-                "Y_SCALE": np.full(n, self.y_scale),
-            }
-        )
-
-    @classmethod
-    def from_catalog(cls, catalog: Catalog) -> ApertureCorrections:
-        """Restore what `to_catalog` gave; KeyError if a column is missing."""
-        diameters = np.asarray(catalog["DIAMETER"], dtype=np.float64)
-        coefficients = np.asarray(catalog["COEFFICIENTS"], dtype=np.float64)
-        return cls(
-            diameters=diameters,
-            coefficients=coefficients.reshape(len(diameters), -1),
-            errors=np.asarray(catalog["ERROR"], dtype=np.float64),
-            scatter=np.asarray(catalog["SCATTER"], dtype=np.float64),
-            n_stars=np.asarray(catalog["N_STARS"], dtype=np.int32),
-            degree=int(catalog["DEGREE"][0]),
-            x_zero=float(catalog["X_ZERO"][0]),
-            x_scale=float(catalog["X_SCALE"][0]),
-            y_zero=float(catalog["Y_ZERO"][0]),
-            y_scale=float(catalog["Y_SCALE"][0]),
-        )
-
-
 def reference_diameter(settings: Characterize) -> float:
     """Return the diameter of the reference aperture, FWHM."""
     return settings.apercor_diameter or REFERENCE_DIAMETER
@@ -182,12 +69,7 @@ def diameters_of(psf: Psf, settings: Characterize, apertures: Sequence[float]) -
 
 
 def aperture_corrections(
-    image: F4,
-    background_variance: F4,
-    gain: float,
-    mask: U2,
-    psf: Psf,
-    photometry: PsfPhotometry,
+    fitted: FittedImage,
     stars: I8,
     apertures: Sequence[float],
     settings: Characterize,
@@ -202,11 +84,10 @@ def aperture_corrections(
 
     Parameters
     ----------
-    image, background_variance, gain, mask, psf : as in `psf_photometry`
-    photometry : PsfPhotometry
-        Of all sources of the image: neighbours of the stars are subtracted.
+    fitted : FittedImage
+        With all sources of the image: neighbours of the stars are subtracted.
     stars : (n,) int64
-        Rows of `photometry` that are PSF stars.
+        Rows of the sources that are PSF stars.
     apertures : sequence of float
         Diameters of PHOT_APERTURES in pixels.
     settings : Characterize
@@ -226,91 +107,118 @@ def aperture_corrections(
     ApertureCorrections
         From the PSF model alone, with a warning, if there is no usable star.
     """
+    psf = fitted.psf
     measured = diameters_of(psf, settings, apertures)
-    kept = np.array([0, *range(measured.n_local, measured.pixels.size)])
-    diameters = measured.pixels[kept]
-    by_model = settings.apercor_diameter == 0.0
-    n_y, n_x = image.shape
-    centre, scale = ((n_x - 1) / 2, (n_y - 1) / 2), (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
-    why = "no usable star for aperture corrections" if len(stars) else "no PSF star is known"
     if growth is None:
-        stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
-        growth = Growth.measured(
-            image, background_variance, gain, mask, psf, photometry, stars, measured, run
-        )
-    stars, radii = growth.stars, growth.radii
-    light, error, lost = growth.light, growth.error, growth.lost
+        usable = usable_stars(fitted.sources, np.asarray(stars, dtype=np.int64))
+        growth = Growth.measured(fitted, usable, measured, run)
     if left is not None:
-        flux = photometry.flux[stars]
-        own = flux - left.level * left.area(flux)
-        area = math.pi * radii**2 * (1.0 - lost)
-        light = (light * flux[:, None] - left.level * area) / own[:, None]
-        within = np.full((1, 1), fit_radius(psf))
-        x, y = np.array(centre)[:, None]
-        fitted = float(model_growth(psf, x, y, within)[0, 0])
-        error = error_of_ratio(light, error, photometry.flux_error[stars] / flux, fitted)
-        scatter = left.scatter_at(photometry.x[stars], photometry.y[stars], image.shape)
-        error = np.hypot(error, scatter[:, None] * area / own[:, None])
-        light, error = without_hidden(
-            light, error, own, measured.pixels, photometry, psf, image.shape
-        )
+        growth = _without_left(growth, left, measured, fitted)
     if light_beneath is not None:
-        planes = light_beneath, background_variance, mask
-        light, error, lost = above_rings(light, error, lost, *planes, photometry, stars, radii)
-    whole = lost[:, 0] <= MAX_LOSS
-    stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
-    model = model_over_field(psf, measured, centre, scale)
-    if len(stars) == 0 or of_beam:
-        if not by_model and not of_beam:
+        growth = above_rings(growth, light_beneath, fitted)
+    growth = growth.of(growth.lost[:, 0] <= MAX_LOSS)
+    model = _of_model(fitted, measured)
+    to_the_model = of_beam or settings.apercor_diameter == 0.0
+    if of_beam or not growth.stars.size:
+        corrections = model.of_rows(measured.kept)
+        if not to_the_model:
+            known = "no usable star for aperture corrections"
+            why = known if len(stars) else "no PSF star is known"
             run.warn(f"{why}: the aperture corrections are those of the PSF model")
-        nothing = np.full(len(diameters), np.nan)
-        none = np.zeros(len(diameters), dtype=np.int32)
-        corrections = ApertureCorrections(
-            diameters, model[kept], nothing, nothing, none, psf.degree,
-            *(centre[0], scale[0], centre[1], scale[1]),
-        )  # fmt: skip
-        return corrections.to_the_model(psf) if by_model or of_beam else corrections
-    u = (photometry.x[stars] - centre[0]) / scale[0]
-    v = (photometry.y[stars] - centre[1]) / scale[1]
-    of_model = polynomial_terms(psf.degree, u, v) @ model.T
-    light = light - of_model
-    sigma = np.hypot(error, MODEL_ERROR)
-    # the reference aperture decides on stars and degree: the factors share its noise
-    good = clip(light[:, 0], sigma[:, 0])
-    common = _common_error(photometry.flux[stars], sigma, measured.pixels, left)
-    degree = _degree(u[good], v[good], light[good, 0], sigma[good, 0], settings.apercor_degree)
-    fits = []
-    for m in kept.tolist():
-        use = lost[:, m] <= MAX_LOSS
-        terms = polynomial_terms(degree, u[use], v[use])
-        fits.append(mean_of_stars(terms, light[use, m], sigma[use, m]))
-    errors = np.hypot([fit[1] for fit in fits], common[kept])
-    n = measured.n_local
-    shift, part = by_rings(
-        light[good, :n], sigma[good, :n], of_model[good, :n].mean(axis=0), common[:n]
+    else:
+        largest = settings.apercor_degree
+        corrections = _of_stars(model, growth, fitted.sources, measured, left, largest)
+        if not to_the_model:
+            run.info(
+                f"aperture corrections: {corrections.n_stars[0]} stars, PSF to "
+                f"{corrections.diameters[0]:.1f} pixels {corrections.coefficients[0, 0]:.4f} "
+                f"+- {corrections.errors[0]:.4f}, degree {corrections.degree}"
+            )
+    return corrections.to_the_model(psf) if to_the_model else corrections
+
+
+def _without_left(
+    growth: Growth, left: LeftLight, measured: Diameters, fitted: FittedImage
+) -> Growth:
+    """Return curves of growth without the light of sources that are too faint to be found."""
+    sources, psf, stars = fitted.sources, fitted.psf, growth.stars
+    n_y, n_x = fitted.image.shape
+    flux = sources.flux[stars]
+    own = flux - left.level * left.area(flux)
+    area = math.pi * growth.radii**2 * (1.0 - growth.lost)
+    light = (growth.light * flux[:, None] - left.level * area) / own[:, None]
+    x, y = np.array([[(n_x - 1) / 2], [(n_y - 1) / 2]])
+    in_fit = float(model_growth(psf, x, y, np.full((1, 1), fit_radius(psf)))[0, 0])
+    error = error_of_ratio(light, growth.error, sources.flux_error[stars] / flux, in_fit)
+    scatter = left.scatter_at(sources.x[stars], sources.y[stars], (n_y, n_x))
+    error = np.hypot(error, scatter[:, None] * area / own[:, None])
+    light, error = without_hidden(
+        light, error, own, measured.pixels, sources, psf, fitted.image.shape
     )
-    fits[0][0][0] += shift
-    errors[0] *= part
-    corrections = ApertureCorrections(
-        diameters=diameters,
-        coefficients=sum_of_polynomials(model[kept], np.array([fit[0] for fit in fits])),
-        errors=errors,
-        scatter=np.array([fit[2] for fit in fits]),
-        n_stars=np.array([fit[3] for fit in fits], dtype=np.int32),
-        degree=max(degree, psf.degree),
+    return replace(growth, light=light, error=error)
+
+
+def _of_model(fitted: FittedImage, measured: Diameters) -> ApertureCorrections:
+    """Return what the PSF model has within all the apertures, without errors."""
+    n_y, n_x = fitted.image.shape
+    centre, scale = ((n_x - 1) / 2, (n_y - 1) / 2), (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
+    unknown = np.full(measured.pixels.size, np.nan)
+    return ApertureCorrections(
+        diameters=measured.pixels,
+        coefficients=model_over_field(fitted.psf, measured, centre, scale),
+        errors=unknown,
+        scatter=unknown,
+        n_stars=np.zeros(unknown.size, dtype=np.int32),
+        degree=fitted.psf.degree,
         x_zero=centre[0],
         x_scale=scale[0],
         y_zero=centre[1],
         y_scale=scale[1],
     )
-    if by_model:
-        return corrections.to_the_model(psf)
-    run.info(
-        f"aperture corrections: {corrections.n_stars[0]} stars, PSF to {diameters[0]:.1f} pixels "
-        f"{corrections.coefficients[0, 0]:.4f} +- {corrections.errors[0]:.4f}, "
-        f"degree {corrections.degree}"
+
+
+def _of_stars(
+    model: ApertureCorrections,
+    growth: Growth,
+    sources: PsfPhotometry,
+    measured: Diameters,
+    left: LeftLight | None,
+    largest_degree: int,
+) -> ApertureCorrections:
+    """Return what stars have within the reference aperture and those of the catalogue.
+
+    They are fitted by what they differ from the model by.
+    """
+    stars, lost, n = growth.stars, growth.lost, measured.n_local
+    u = (sources.x[stars] - model.x_zero) / model.x_scale
+    v = (sources.y[stars] - model.y_zero) / model.y_scale
+    of_model = polynomial_terms(model.degree, u, v) @ model.coefficients.T
+    light = growth.light - of_model
+    sigma = np.hypot(growth.error, MODEL_ERROR)
+    # the reference aperture decides on stars and degree: the factors share its noise
+    good = clip(light[:, 0], sigma[:, 0])
+    common = _common_error(sources.flux[stars], sigma, measured.pixels, left)
+    degree = _degree(u[good], v[good], light[good, 0], sigma[good, 0], largest_degree)
+    fits = []
+    for m in measured.kept.tolist():
+        use = lost[:, m] <= MAX_LOSS
+        terms = polynomial_terms(degree, u[use], v[use])
+        fits.append(mean_of_stars(terms, light[use, m], sigma[use, m]))
+    errors = np.hypot([fit[1] for fit in fits], common[measured.kept])
+    shift, part = by_rings(
+        light[good, :n], sigma[good, :n], of_model[good, :n].mean(axis=0), common[:n]
     )
-    return corrections
+    fits[0][0][0] += shift
+    errors[0] *= part
+    kept = model.of_rows(measured.kept)
+    return replace(
+        kept,
+        coefficients=sum_of_polynomials(kept.coefficients, np.array([fit[0] for fit in fits])),
+        errors=errors,
+        scatter=np.array([fit[2] for fit in fits]),
+        n_stars=np.array([fit[3] for fit in fits], dtype=np.int32),
+        degree=max(degree, model.degree),
+    )
 
 
 def _common_error(flux: F8, sigma: F8, diameters: F8, left: LeftLight | None) -> F8:
@@ -324,15 +232,7 @@ def _common_error(flux: F8, sigma: F8, diameters: F8, left: LeftLight | None) ->
 
 
 def light_left(
-    image: F4,
-    background_variance: F4,
-    gain: float,
-    mask: U2,
-    psf: Psf,
-    photometry: PsfPhotometry,
-    stars: I8,
-    diameters: Diameters,
-    run: Run,
+    fitted: FittedImage, stars: I8, diameters: Diameters, run: Run
 ) -> tuple[LeftLight, Growth]:
     """Measure the light per pixel that is neither of the sky nor of sources that were found.
 
@@ -341,7 +241,7 @@ def light_left(
 
     Parameters
     ----------
-    image, background_variance, gain, mask, psf, photometry, stars, run
+    fitted, stars, run
         As in `aperture_corrections`.
     diameters : Diameters
         From `diameters_of`.
@@ -353,13 +253,12 @@ def light_left(
         Of the stars, within all diameters.
     """
     radius = 0.5 * float(diameters.pixels[0])
-    stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
-    flux = photometry.flux[stars]
-    noise = (background_variance, gain, mask, psf, photometry)
+    stars = usable_stars(fitted.sources, np.asarray(stars, dtype=np.int64))
+    flux = fitted.sources.flux[stars]
     # Each on a thread: the one is Python, the other is not.
     both: tuple[Callable[[], Any], ...] = (
-        lambda: light_between(*noise, stars, radius),
-        lambda: Growth.measured(image, *noise, stars, diameters, Run()),
+        lambda: light_between(fitted, stars, radius),
+        lambda: Growth.measured(fitted, stars, diameters, Run()),
     )
     between: LeftLight
     growth: Growth

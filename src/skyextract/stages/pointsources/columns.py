@@ -15,14 +15,14 @@ from skyextract.kernels.psf.draw import sum_light
 from skyextract.kernels.psf.model import PsfModel
 from skyextract.record import record
 from skyextract.stages.pointsources.apercor import (
-    ApertureCorrections,
     aperture_corrections,
     diameters_of,
     light_left,
     reference_diameter,
     usable_stars,
 )
-from skyextract.stages.pointsources.fit import PsfPhotometry, psf_photometry
+from skyextract.stages.pointsources.corrections import ApertureCorrections
+from skyextract.stages.pointsources.fit import FittedImage, PsfPhotometry, psf_photometry
 from skyextract.stages.pointsources.localsky import MAX_SPREAD, Subtracted, local_sky
 from skyextract.stages.pointsources.ringsky import OUTER
 from skyextract.stages.pointsources.sweeps import CROWDED, FINE, Accuracy, FittedSources
@@ -225,18 +225,18 @@ def _corrections(
         fits.x[bright], fits.y[bright], reach, run,
     ) as own:  # fmt: skip
         left = growth = None  # the one is in fluxes, and in corrections by stars
-        pixels = (fitted.subtracted, own, gain, exposure.mask, psf, fits, stars)
+        image = FittedImage(fitted.subtracted, own, gain, exposure.mask, psf, fits)
         if bright.size or wanted & _FLUXES:
             more = () if is_known else apertures
             diameters = diameters_of(psf, config.characterize, more)
-            left, growth = light_left(*pixels, diameters, run)
+            left, growth = light_left(image, stars, diameters, run)
         if corrections is None or not is_known:
             light = None
             if fitted.is_of_clouds:
                 assert fitted.sky is not None
                 light = fitted.sky.light(fitted.subtracted, run)
             corrections = aperture_corrections(
-                *pixels, apertures, config.characterize, run,
+                image, stars, apertures, config.characterize, run,
                 left if light is None else None, light, growth,
                 of_beam=is_psf_of_beam(psf, exposure.header, exposure.wcs),
             )  # fmt: skip

@@ -93,6 +93,30 @@ class PsfPhotometry:
     sweeps: int
 
 
+@record
+class FittedImage:
+    """An image whose sources were fitted.
+
+    Attributes
+    ----------
+    image, variance : (ny, nx) float32
+        Background-subtracted, and the variance without the sources' photons (1e30: no data).
+    gain : float
+        Electrons per image unit; 0: unknown.
+    mask : (ny, nx) uint16
+    psf : Psf
+    sources : PsfPhotometry
+        Of all sources.
+    """
+
+    image: F4
+    variance: F4
+    gain: float
+    mask: U2
+    psf: Psf
+    sources: PsfPhotometry
+
+
 def psf_photometry(
     image: F4,
     background_variance: F4,

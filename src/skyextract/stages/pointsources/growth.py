@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U2
+from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.measurement.growth import growth_curves
 from skyextract.record import record
 from skyextract.run import Run
-from skyextract.stages.pointsources.fit import PsfPhotometry
+from skyextract.stages.pointsources.fit import FittedImage, PsfPhotometry
 from skyextract.stages.pointsources.hidden import SEEN_IN_REST, HiddenLight, shares_in_fit
 from skyextract.stages.pointsources.modelgrowth import Diameters, radii_at
 from skyextract.stages.pointsources.sweeps import UNUSABLE
@@ -43,12 +44,10 @@ class Growth:
     lost: F8
 
     @classmethod
-    def measured(
-        cls, image: F4, background_variance: F4, gain: float, mask: U2, psf: Psf,
-        photometry: PsfPhotometry, stars: I8, diameters: Diameters, run: Run,
-    ) -> Growth:  # fmt: skip
-        """Measure them; their neighbours are away."""
-        x, y, flux = (values[stars] for values in (photometry.x, photometry.y, photometry.flux))
+    def measured(cls, fitted: FittedImage, stars: I8, diameters: Diameters, run: Run) -> Growth:
+        """Measure them on stars (rows of the sources); their neighbours are away."""
+        psf, gain, sources = fitted.psf, fitted.gain, fitted.sources
+        x, y, flux = (values[stars] for values in (sources.x, sources.y, sources.flux))
         radii = radii_at(psf, diameters, x, y)
         stamps = psf.stamps(x, y, x - np.floor(x + 0.5), y - np.floor(y + 0.5))
         light, error, lost = np.empty((3, *radii.shape))
@@ -56,7 +55,7 @@ class Growth:
         def part(span: tuple[int, int]) -> None:
             some = slice(*span)
             growth_curves(
-                image, photometry.residual, background_variance, mask, UNUSABLE,
+                fitted.image, sources.residual, fitted.variance, fitted.mask, UNUSABLE,
                 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0,
                 x[some], y[some], flux[some], stamps[some], radii[some],
                 light[some], error[some], lost[some],
@@ -64,6 +63,10 @@ class Growth:
 
         run.map(part, run.bands(len(stars), least=16))
         return cls(stars, radii, light, error, lost)
+
+    def of(self, some: Bools) -> Growth:
+        """Return those of some of the stars (n,)."""
+        return Growth(*(getattr(self, field.name)[some] for field in fields(self)))
 
 
 def error_of_ratio(light: F8, error: F8, fit_error: F8, own: float) -> F8:

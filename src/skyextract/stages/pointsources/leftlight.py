@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools, each_of
+from skyextract.datamodel.arrays import F8, I8, Bools, each_of
 from skyextract.datamodel.noise import median, typical_noise
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.pointsources.clippedfit import constant_term
-from skyextract.stages.pointsources.fit import PsfPhotometry
+from skyextract.stages.pointsources.fit import FittedImage
 from skyextract.stages.pointsources.sweeps import UNUSABLE, fit_radius
 
 CLIP = 4.0
@@ -103,31 +103,18 @@ class LeftLight:
         return replace(self, level=mean, error=math.sqrt(own * error**2 / total))
 
 
-def light_between(
-    variance: F4,
-    gain: float,
-    mask: U2,
-    psf: Psf,
-    photometry: PsfPhotometry,
-    stars: I8,
-    radius: float,
-) -> LeftLight:
+def light_between(fitted: FittedImage, stars: I8, radius: float) -> LeftLight:
     """Measure what the sky holds between sources when all that were found are taken away.
 
     Parameters
     ----------
-    variance : (ny, nx) float32
-        Of the background; NO_INFORMATION in bad pixels.
-    gain : float
-        Electrons per image unit; 0: unknown.
-    mask : (ny, nx) uint16
-    psf : Psf
-    photometry : PsfPhotometry
+    fitted : FittedImage
     stars : (n,) int64
-        Rows of `photometry` that are bright stars.
+        Rows of its sources that are bright stars.
     radius : float
         Of the reference aperture, pixels.
     """
+    photometry, psf = fitted.sources, fitted.psf
     residual, shape = photometry.residual, photometry.residual.shape
     step = max(1, residual.size // SAMPLE)
     x, y, flux = photometry.x[stars], photometry.y[stars], photometry.flux[stars]
@@ -143,12 +130,12 @@ def light_between(
         if wide == WIDER[-1] or n_free > MIN_LEFT * np.count_nonzero(near):
             break
     of_stars = within(x, y, np.full(len(x), wide * radius), shape, step)
-    noise = variance[::step].astype(np.float64)
+    noise = fitted.variance[::step].astype(np.float64)
     values = residual[::step].astype(np.float64)
-    free &= (mask[::step] & UNUSABLE) == 0
+    free &= (fitted.mask[::step] & UNUSABLE) == 0
     free &= (noise > 0.0) & (noise < MAX_VARIANCE) & np.isfinite(values)
     free &= values**2 < CLIP**2 * noise
-    areas = _fitted_areas(psf, typical_noise(variance) ** 2, gain)
+    areas = _fitted_areas(psf, typical_noise(fitted.variance) ** 2, fitted.gain)
     light = LeftLight(0.0, 0.0, np.zeros((CELLS, CELLS)), *areas)
     if np.count_nonzero(free & ~of_stars) >= MIN_PIXELS:
         light = LeftLight(*_by_cells(values, noise, free & ~of_stars), *areas)

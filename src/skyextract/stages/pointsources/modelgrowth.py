@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.psf import Psf, polynomial_terms
 from skyextract.kernels.measurement.growth import growth_curves
 from skyextract.record import record
@@ -27,6 +27,11 @@ class Diameters:
 
     pixels: F8
     n_local: int
+
+    @property
+    def kept(self) -> I8:
+        """Rows of the reference aperture and of those of the catalogue."""
+        return np.array([0, *range(self.n_local, self.pixels.size)])
 
 
 def radii_at(psf: Psf, diameters: Diameters, x: F8, y: F8) -> F8:

@@ -8,12 +8,14 @@ sky in a ring about the aperture does not know it.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U2
+from skyextract.datamodel.arrays import F4, F8, U2
 from skyextract.kernels.values import MAX_VARIANCE
-from skyextract.stages.pointsources.fit import PsfPhotometry
+from skyextract.stages.pointsources.fit import FittedImage
+from skyextract.stages.pointsources.growth import Growth
 from skyextract.stages.pointsources.sweeps import UNUSABLE
 
 OUTER = 1.5
@@ -89,33 +91,32 @@ def mean_within(image: F4, x: F8, y: F8, radius: F8) -> F8:
     return mean
 
 
-def above_rings(
-    light: F8, error: F8, lost: F8, beneath: F4, variance: F4, mask: U2, photometry: PsfPhotometry,
-    stars: I8, radii: F8,
-) -> tuple[F8, F8, F8]:  # fmt: skip
-    """Return curves of growth above the sky in rings about the stars, errors, and lost parts.
+def above_rings(growth: Growth, beneath: F4, fitted: FittedImage) -> Growth:
+    """Return curves of growth above the sky in rings about the stars.
 
     All of a star is lost whose ring has too little data.
 
     Parameters
     ----------
-    light, error, lost : (n, m) float64
-        Light within apertures over the flux of the fit, above the structure, its error, and the
-        part of the aperture without data.
+    growth : Growth
+        Above the structure of the sky.
     beneath : (ny, nx) float32
-        Light that was taken from the image.
-    stars : (n,) int64
-        Rows of `photometry`.
-    radii : (n, m) float64
-        Of the apertures, pixels.
+        This structure, which was taken from the image.
+    fitted : FittedImage
     """
+    stars, radii, sources = growth.stars, growth.radii, fitted.sources
     if not len(stars):
-        return light, error, lost
-    x, y, flux = (values[stars] for values in (photometry.x, photometry.y, photometry.flux))
-    rest = photometry.residual + beneath
-    level, scatter = sky_in_rings(rest, variance, mask, x, y, float(np.median(radii[:, 0])))
-    area = math.pi * radii**2 * (1.0 - lost) / flux[:, None]
+        return growth
+    x, y, flux = (values[stars] for values in (sources.x, sources.y, sources.flux))
+    rest = sources.residual + beneath
+    radius = float(np.median(radii[:, 0]))
+    level, scatter = sky_in_rings(rest, fitted.variance, fitted.mask, x, y, radius)
+    area = math.pi * radii**2 * (1.0 - growth.lost) / flux[:, None]
     within = np.stack([mean_within(beneath, x, y, r) for r in radii.T], axis=1)
-    light = light + (within - level[:, None]) * area
-    error = np.hypot(error, scatter[:, None] * area)
-    return light, error, np.where(np.isfinite(error), lost, 1.0)
+    error = np.hypot(growth.error, scatter[:, None] * area)
+    return replace(
+        growth,
+        light=growth.light + (within - level[:, None]) * area,
+        error=error,
+        lost=np.where(np.isfinite(error), growth.lost, 1.0),
+    )
