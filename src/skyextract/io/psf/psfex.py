@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Cards, Header, extend_missing, set_cards
 from skyextract.datamodel.psf import Psf, PsfSource
@@ -206,8 +207,8 @@ def _number(cards: Mapping[str, Any], name: str, default: float | None = None) -
     return float(value)
 
 
-def _psf(samples: np.ndarray[Any, Any], cards: Mapping[str, Any]) -> Psf:
-    sampling = _number(cards, "PSF_SAMP")
+def _polynomial(cards: Mapping[str, Any]) -> tuple[int, list[float], list[float]]:
+    """Return the degree of the polynomial in x and y, and zero points (0-based) and scales."""
     n_axes = int(_number(cards, "POLNAXIS", 0))
     degree = int(_number(cards, "POLDEG1", 0)) if n_axes else 0
     zero, scale = [0.0, 0.0], [1.0, 1.0]
@@ -222,8 +223,13 @@ def _psf(samples: np.ndarray[Any, Any], cards: Mapping[str, Any]) -> Psf:
             scale[k] = _number(cards, f"POLSCAL{k + 1}")
     if not 0 <= degree <= _HIGHEST_DEGREE:
         raise ImageError(f"POLDEG1 = {degree} of the PSF model: must be 0 to {_HIGHEST_DEGREE}")
-    if not _SAMPLINGS[0] <= sampling <= _SAMPLINGS[1]:
-        raise ImageError(f"PSF_SAMP = {sampling:g} of the PSF model: must be 0.01 to 100 pixels")
+    return degree, zero, scale
+
+
+def _basis(
+    samples: np.ndarray[Any, Any], cards: Mapping[str, Any], degree: int, sampling: float
+) -> F8:
+    """Return the images of the polynomial's terms, of odd sides, (n_terms, n, m)."""
     n_terms = (degree + 1) * (degree + 2) // 2
     if samples.ndim == 1:
         n_x, n_y = int(_number(cards, "PSFAXIS1")), int(_number(cards, "PSFAXIS2"))
@@ -239,7 +245,15 @@ def _psf(samples: np.ndarray[Any, Any], cards: Mapping[str, Any]) -> Psf:
         raise ImageError(f"a PSF model {width:.0f} pixels wide: at most {_WIDEST} can be used")
     basis = np.asarray(samples[:n_terms], dtype=np.float64)
     # The centre is sample n // 2; an even side gets a further line.
-    basis = np.pad(basis, ((0, 0), *((0, 1 - side % 2) for side in basis.shape[1:])))
+    return np.pad(basis, ((0, 0), *((0, 1 - side % 2) for side in basis.shape[1:])))
+
+
+def _psf(samples: np.ndarray[Any, Any], cards: Mapping[str, Any]) -> Psf:
+    degree, zero, scale = _polynomial(cards)
+    sampling = _number(cards, "PSF_SAMP")
+    if not _SAMPLINGS[0] <= sampling <= _SAMPLINGS[1]:
+        raise ImageError(f"PSF_SAMP = {sampling:g} of the PSF model: must be 0.01 to 100 pixels")
+    basis = _basis(samples, cards, degree, sampling)
     total = float(basis[0].sum()) * sampling**2
     if not (np.isfinite(basis).all() and total > 0 and sampling > 0 and min(map(abs, scale)) > 0):
         raise ImageError("the PSF model has no finite positive sum, sampling or scale")
