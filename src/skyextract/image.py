@@ -80,31 +80,7 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
     run = Run(n_threads, label=f"{job.label}: ", copies=job.copies)
     lines: list[str] = []
     try:
-        try:
-            inputs = read_side_files(job, settings, run)
-            job.make_folders()
-            products = Products(job, settings, run)
-            if n_threads > 1 and job.has_summary:
-                begin(job.measurement.path, run.resting)
-        except ConfigError as error:
-            log.debug("why", exc_info=True)
-            return Outcome(ExitStatus.USAGE, refused=job.shown(str(error)))
-        with products:
-            keep = products.need_image
-            for result in process_extensions(job, settings, inputs, run, keep_images=keep):
-                if isinstance(result, FailedExtension):
-                    products.add_failure(result)
-                else:
-                    products.add(in_image_unit(result))
-            try:
-                status = products.finish()
-            except OutputError as error:
-                but = " but its summary" if job.has_summary else ""
-                message = f"{error}: products appear together, so none of this image is kept{but}"
-                raise OutputError(message) from None
-        return Outcome(
-            status, products.streams, shortfalls=products.shortfalls, headline=products.headline
-        )
+        return _process(job, settings, run)
     except ConfigError as error:
         # Nothing was done, and what an earlier run made stays as it is.
         log.error(LABELLED, "", job.shown(str(error)))
@@ -120,23 +96,59 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
         status, message = ExitStatus.IMAGE_FAILED, "not enough memory"
         log.error(LABELLED, run.label, message)
     except Exception as error:
-        status, lines = ExitStatus.IMAGE_FAILED, traceback.format_exc().splitlines()
-        message = f"internal error: {type(error).__name__}: {error}"
-        summary = job.products.get("SUMMARY_NAME")
-        where = f"{summary}, which holds the traceback" if summary else "the output of --debug"
-        text = f"{message}; a mistake in skyextract: please report it with {where}"
-        if isinstance(error, OSError) and error.errno is None:  # of llvmlite, with little memory
-            message = f"a library cannot be loaded: {error}"
-            text = message
-        if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # of an import
-            message, lines = "not enough memory", []
-            text = message
-        if few := about_descriptors(error):
-            message, text, lines = few, few, []
+        status = ExitStatus.IMAGE_FAILED
+        message, text, lines = _unexpected(error, job)
         log.error(LABELLED, run.label, text)
         log.debug("traceback", exc_info=True)
     streams = write_failure(job, settings, run, message, status, lines)
     return Outcome(status, streams, is_kept=False)
+
+
+def _process(job: Job, settings: Settings, run: Run) -> Outcome:
+    """Process all extensions of one image and write its products, or raise."""
+    try:
+        inputs = read_side_files(job, settings, run)
+        job.make_folders()
+        products = Products(job, settings, run)
+        if run.n_threads > 1 and job.has_summary:
+            begin(job.measurement.path, run.resting)
+    except ConfigError as error:
+        log.debug("why", exc_info=True)
+        return Outcome(ExitStatus.USAGE, refused=job.shown(str(error)))
+    with products:
+        keep = products.need_image
+        for result in process_extensions(job, settings, inputs, run, keep_images=keep):
+            if isinstance(result, FailedExtension):
+                products.add_failure(result)
+            else:
+                products.add(in_image_unit(result))
+        try:
+            status = products.finish()
+        except OutputError as error:
+            but = " but its summary" if job.has_summary else ""
+            message = f"{error}: products appear together, so none of this image is kept{but}"
+            raise OutputError(message) from None
+    return Outcome(
+        status, products.streams, shortfalls=products.shortfalls, headline=products.headline
+    )
+
+
+def _unexpected(error: Exception, job: Job) -> tuple[str, str, list[str]]:
+    """Return what the summary says of an error of the machine or of ours, the log, a traceback."""
+    if few := about_descriptors(error):
+        return few, few, []
+    lines = traceback.format_exc().splitlines()
+    if isinstance(error, OSError):
+        if error.errno == errno.ENOMEM:  # of an import
+            return "not enough memory", "not enough memory", []
+        if error.errno is None:  # of llvmlite, with little memory
+            message = f"a library cannot be loaded: {error}"
+            return message, message, lines
+    message = f"internal error: {type(error).__name__}: {error}"
+    summary = job.products.get("SUMMARY_NAME")
+    where = f"{summary}, which holds the traceback" if summary else "the output of --debug"
+    text = f"{message}; a mistake in skyextract: please report it with {where}"
+    return message, text, lines
 
 
 def read_side_files(job: Job, settings: Settings, run: Run) -> Inputs:
