@@ -500,7 +500,7 @@ def test_a_change_that_neighbours_do_not_see_costs_no_visit(
     assert "2 sources, 2 sweeps, 0 not converged" in caplog.text
 
 
-def test_components_without_light_have_errors() -> None:
+def test_components_without_light_have_no_shape() -> None:
     """Most of three concentric components end at no flux; what remains has true errors."""
     positions, shape = grid_of(16, 21)
     galaxies = [sersic(f, 3.0, 1.0) for f in np.geomspace(2e3, 5e4, 16)]
@@ -509,15 +509,33 @@ def test_components_without_light_have_errors() -> None:
         profile = Profile(True, True, point=True, sky=priors, priors=priors)
         fits = fit_models(sky_of(image, variance), found, profile, Run())
         spread = np.einsum("nii->ni", fits.covariance)
-        at_end = (fits.parameters[:, [SPHEROID, DISK, POINT]] == 0.0).any(axis=1)
-        assert at_end.sum() > 4
-        fluxes = spread[:, [SPHEROID, DISK, POINT]]
-        if priors:
-            assert np.all(spread[:, profile.free] > 0.0)
-        else:
-            told = (fits.flags & UNCONSTRAINED) != 0
-            assert np.all(told == np.isnan(spread).any(axis=1))
-            assert np.isfinite(fluxes).all(axis=1).mean() > 0.8
+        none = fits.parameters[:, [SPHEROID, DISK, POINT]] == 0.0
+        assert none.any(axis=1).sum() > 4
+        assert not priors or none[:, 0].any()
+        for first, without in ((SPHEROID, none[:, 0]), (DISK, none[:, 1])):
+            shapes = spread[:, first + RADIUS : first + E2 + 1]
+            assert np.isnan(shapes[without]).all()
+            assert not priors or np.all(shapes[~without] > 0.0)
+        told = (fits.flags & UNCONSTRAINED) != 0
+        assert np.all(told == np.isnan(spread).any(axis=1))
+        assert np.all(fits.flags[none.any(axis=1)] & AT_MINIMUM)
+        columns = columns_of(fits, MODEL_COLUMNS)
+        for size, without in (("SPHEROID_REFF", none[:, 0]), ("DISK_SCALE", none[:, 1])):
+            assert np.all(np.isnan(columns[f"{size}ERR_IMAGE"]) == without)
+        for name in ("FLUXERR_SPHEROID", "FLUXERR_MODEL", "ELLIP1ERRMODEL_IMAGE"):
+            assert np.isfinite(columns[name]).mean() > 0.8
+
+
+def test_the_smallest_axis_ratio_is_the_end_of_a_range() -> None:
+    galaxy = galsim.Exponential(half_light_radius=7.0, flux=1e5).shear(
+        q=0.02, beta=0 * galsim.degrees
+    )
+    position, shape = grid_of(1, 33)
+    image, variance, found = frame([galaxy], position, shape, 34, half=20)
+    profile = Profile(False, True, priors=False)
+    fits = fit_models(sky_of(image, variance), found, profile, Run())
+    assert np.hypot(*fits.parameters[0, DISK + E1 : DISK + E2 + 1]) == pytest.approx(MAX_SHEAR)
+    assert fits.flags[0] & (AT_MINIMUM | AT_MAXIMUM) == AT_MINIMUM
 
 
 def test_fits_of_sources_on_top_of_each_other_stay_finite() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from skyextract.kernels.galaxies.source import E1, INDEX, RADIUS, SPHEROID
 from skyextract.run import Run
 from skyextract.stages.galaxies.fit import ModelFits, Profile, fit_models
 from skyextract.stages.galaxies.reported import GROWTH, _skewed, reported
-from tests.stages.galaxies.test_fit import NOISE, frame, grid_of, sersic, sky_of
+from tests.stages.galaxies.test_fit import GAIN, NOISE, frame, grid_of, sersic, sky_of
 
 galsim = pytest.importorskip("galsim")
 
@@ -183,3 +184,20 @@ def test_a_bar_makes_the_axes_uncertain(brightness: float) -> None:
     plain, told = pulls(disks)
     assert _width(plain) == pytest.approx(1.0, abs=0.35)
     assert _width(told) > 0.9 * _width(plain)
+
+
+def test_photons_without_a_gain_are_no_wrong_profile() -> None:
+    """Errors of radii and shears are those with the gain; those of a wrong profile stay larger."""
+    positions, shape = grid_of(16, 77)
+    errors = []
+    for index, held in ((1.0, None), (1.0, np.log(4.0))):
+        image, variance, found = frame(
+            [sersic(1e5, 4.0, index)] * 16, positions, shape, 78, half=14
+        )
+        for gain in (GAIN, 0.0):
+            sky = replace(sky_of(image, variance), gain=gain)
+            shown = reported(fit_models(sky, found, Profile(True, False, held), Run()), sky)
+            spread = np.einsum("nii->ni", shown.covariance)[:, [SPHEROID + RADIUS, SPHEROID + E1]]
+            errors.append(np.sqrt(np.median(spread, axis=0)))
+    assert np.all(errors[1] < 1.3 * errors[0])
+    assert np.all(errors[3] > 5.0 * errors[1])

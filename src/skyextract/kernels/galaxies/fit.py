@@ -28,6 +28,7 @@ from skyextract.kernels.galaxies.points import (
 from skyextract.kernels.galaxies.render import SPARE, Grid
 from skyextract.kernels.galaxies.residuals import describe, describe_wrong
 from skyextract.kernels.galaxies.solve import (
+    MAX_SHEAR,
     ROUGHLY_SETTLED,
     SETTLED,
     fit_source,
@@ -36,6 +37,7 @@ from skyextract.kernels.galaxies.solve import (
 )
 from skyextract.kernels.galaxies.source import (
     DISK,
+    E1,
     INDEX,
     N_PARAMETERS,
     POINT,
@@ -188,7 +190,10 @@ class Fits(NamedTuple):
 
 @helper
 def _at_limits(parameters: F8, free: I8, limits: F8) -> int:
-    """Return the flags of free parameters that lie at an end of their range."""
+    """Return the flags of free parameters that lie at an end of their range.
+
+    Of a shear that is the axis ratio, whose least one belongs to the largest shear.
+    """
     flags = 0
     for f in range(free.size):
         p = free[f]
@@ -196,6 +201,10 @@ def _at_limits(parameters: F8, free: I8, limits: F8) -> int:
             flags |= AT_MINIMUM
         if parameters[p] >= limits[1, p]:
             flags |= AT_MAXIMUM
+        if (p == SPHEROID + E1 or p == DISK + E1) and (
+            math.hypot(parameters[p], parameters[p + 1]) > MAX_SHEAR - 1e-6
+        ):
+            flags |= AT_MINIMUM
     return flags
 
 
@@ -312,7 +321,8 @@ def visit_sources(
         fits.numbers[i, 4] = _step(before, own, free, fits.covariance[i])
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
-        signals = describe(own, good - free.size, work, fits.numbers[i])
+        photons = pixels.inverse_gain > 0.0
+        signals = describe(own, good - free.size, photons, work, fits.numbers[i])
         fits.numbers[i, 7:] = math.nan
         if signals > BRIGHT * BRIGHT:
             describe_wrong(own, free, rules.level_error[i], signals, work, fits.numbers[i])

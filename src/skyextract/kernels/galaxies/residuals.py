@@ -29,14 +29,14 @@ SEEN = 0.003
 
 
 @helper
-def describe(parameters: F8, freedom: int, work: Work, numbers: F8) -> float:
+def describe(parameters: F8, freedom: int, photons: bool, work: Work, numbers: F8) -> float:
     """Write what a fit has come to, of ``work.model``, which has no sky; return the S/N squared.
 
     Reduced chi2; the noise-equivalent area; the mean square of what the model has wrong, over that
     of its light, and the error of it.  Where a model is wrong by a part f of its light, squares of
     residuals are larger than those of noise by f^2 times that of the light: each point tells f^2,
     with the square of its S/N as weight.  Of the noise, the fit has taken away what `FITTED` points
-    of the mean S/N have.
+    of the mean S/N have.  If weights have no `photons`, these are told from what is wrong.
     """
     light, squares, chi2, signals, known, excess = _sums(parameters[SKY], work)
     numbers[0] = chi2 / max(freedom, 1)
@@ -44,8 +44,41 @@ def describe(parameters: F8, freedom: int, work: Work, numbers: F8) -> float:
     if not known > 0.0:
         numbers[5], numbers[6] = math.nan, math.nan
         return 0.0
-    numbers[5], numbers[6] = excess / known + FITTED / signals, math.sqrt(2.0 / known)
+    if photons:
+        numbers[5], numbers[6] = excess / known + FITTED / signals, math.sqrt(2.0 / known)
+    else:
+        numbers[5], numbers[6] = _wrong_beside_photons(parameters[SKY], work)
     return signals
+
+
+@helper
+def _wrong_beside_photons(level: float, work: Work) -> tuple[float, float]:
+    """Return the mean square of what a model has wrong, and its error, of an unknown gain.
+
+    Photons make squares of residuals larger in proportion to the light, a wrong model to its
+    square: a line of two slopes, fitted twice, the second time with the photons of the first one in
+    the noise.
+    """
+    per_light, wrong, error = 0.0, math.nan, math.nan
+    for _ in range(2):
+        pp, ps, ss, pq, sq, signals = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for k in range(points_in(work.parts)):
+            light, weight = float(work.model[k]), float(work.weight[k])
+            if not (light > 0.0 and weight > 0.0):
+                continue
+            rest, each = work.data[k] - level - light, weight * light / float(work.cover[k])
+            noise = 1.0 + per_light * each
+            photons, signal = each / noise, weight * light * light / noise
+            square = (weight * rest * rest - 1.0) / noise
+            signals += signal
+            pp, ps, ss = pp + photons * photons, ps + photons * signal, ss + signal * signal
+            pq, sq = pq + photons * square, sq + signal * square
+        apart = pp * ss - ps * ps
+        if not apart > 0.0:
+            break
+        per_light = max((ss * pq - ps * sq) / apart, 0.0)
+        wrong, error = (sq - per_light * ps) / ss + FITTED / signals, math.sqrt(2.0 * pp / apart)
+    return wrong, error
 
 
 @summation

@@ -14,7 +14,9 @@ from skyextract.kernels.galaxies.source import (
     DISK,
     E1,
     E2,
+    INDEX,
     N_PARAMETERS,
+    RADIUS,
     SPHEROID,
     Work,
     draw_points,
@@ -342,9 +344,9 @@ def _hold_shear(matrix: F8, gradient: F8, e1: float, e2: float, row: int) -> Non
 def invert(work: Work, parameters: F8, free: I8, limits: F8, covariance: F8) -> float:
     """Write the inverse of ``work.hessian[0]`` for the free parameters; return its ln determinant.
 
-    A parameter that no pixel and no prior knows of (the radius of a component without light) has a
-    variance of NaN, and so has the determinant; the others do not depend on it.  If the rest is
-    singular, parameters at an end of their range count as known, with a variance of 0; if it
+    A parameter that no pixel knows of (the shape of a component without light, whatever its prior)
+    has a variance of NaN, and so has the determinant; the others do not depend on it.  If the rest
+    is singular, parameters at an end of their range count as known, with a variance of 0; if it
     still is, all variances are NaN.
     """
     n = free.size
@@ -358,7 +360,9 @@ def invert(work: Work, parameters: F8, free: I8, limits: F8, covariance: F8) -> 
         for f in range(n):
             p = free[f]
             at_end = parameters[p] <= limits[0, p] or parameters[p] >= limits[1, p]
-            unknown = not work.hessian[0][f, f] > 0.0
+            first = SPHEROID if p < DISK else DISK
+            without_light = first + RADIUS <= p <= first + INDEX and parameters[first] == 0.0
+            unknown = without_light or not work.hessian[0][f, f] > 0.0
             held[f] = 2.0 if unknown else 1.0 if at_end and attempt == 1 else 0.0
             if held[f] > 0.0:
                 _hold(lower, n, f)

@@ -293,13 +293,20 @@ def _kinds(profile: Profile) -> list[str]:
 
 
 def _errors(fits: ModelFits, wanted: frozenset[str]) -> dict[str, F8]:
-    """Return the errors of wanted columns of parameters, by linear propagation."""
+    """Return the errors of wanted columns of parameters, by linear propagation.
+
+    A variance of NaN, of what the pixels do not know, is that of what depends on it, and of no
+    other column.
+    """
     p, covariance, free = fits.parameters, fits.covariance, fits.profile.free
     slopes = slopes_of(p, free, _kinds(fits.profile))
     inner = covariance[:, free[:, None], free[None, :]]
+    unknown = np.isnan(np.diagonal(inner, axis1=1, axis2=2))
+    inner = np.where(np.isnan(inner), 0.0, inner)
 
     def form(first: F8, second: F8) -> F8:
-        return np.asarray(np.sum(np.matmul(first[:, None, :], inner)[:, 0] * second, axis=1))
+        value: F8 = np.sum(np.matmul(first[:, None, :], inner)[:, 0] * second, axis=1)
+        return np.where((unknown & (first * second != 0.0)).any(axis=1), np.nan, value)
 
     errors = {
         error_name(name): np.sqrt(form(slope, slope))
