@@ -33,7 +33,7 @@ def test_stars_of_cores(fields):
         with_wide_sky = np.mean([scores(field) for field in fields], axis=0)
     assert found > 0.94
     assert purity > 0.95
-    assert abs(bias) < 0.05
+    assert abs(bias) < 0.03
     assert with_wide_sky[0] <= found
     assert with_wide_sky[1] < purity - 0.005  # .020 +- .003 of eight fields
-    assert abs(with_wide_sky[2]) > abs(bias) + 0.015
+    assert with_wide_sky[2] < bias - 0.015  # what is left of it is in the fluxes

@@ -76,16 +76,19 @@ def test_pairs_are_told_from_stars_by_what_is_about_them(distance):
     assert (share > 0.8) if distance else (share < 0.05)
 
 
-@pytest.mark.parametrize("scene", ["40", "king"])
-def test_light_of_fainter_stars_is_none_of_a_row(scene):
+@pytest.mark.parametrize(
+    ("scene", "name", "nothing"),
+    [("40", "OF_FAINTER", 0.0), ("king", "OF_FAINTER", 0.0), ("king", "BESIDE", (0.0, 0.0))],
+)
+def test_light_of_fainter_stars_is_none_of_a_row(scene, name, nothing):
     """Fluxes scatter less about those of the stars, and more rows are stars."""
     fields = [simulate(scene, 256, seed, galsim.Gaussian(fwhm=FWHM)) for seed in (51, 52)]
     found = []
-    for share in (sums.OF_FAINTER, 0.0):
+    for share in (getattr(sums, name), nothing):
         right, number, offsets = 0, 0, []
         for field in fields:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(sums, "OF_FAINTER", share)
+                patch.setattr(sums, name, share)
                 rows = measured(field, COLUMNS)
             is_star, offset = matched(field, rows)
             right, number = right + is_star.any(axis=1).sum(), number + rows.n_rows

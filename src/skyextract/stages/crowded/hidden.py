@@ -51,9 +51,9 @@ class Hidden:
         clouds about it.
     extended : (k,) int64
         Added sources that stand for galaxies, by profiles that describe them.
-    fainter : (n,) float64 or None
-        Share of the light of each source that is, by its width, that of fainter stars; None: of
-        none.
+    fainter : (n, 2) float64 or None
+        Share of the light of each source that is that of fainter stars, by its width and by how
+        dense the stars about it are; None: of none.
     sky : LocalSky or None
         Light of clouds that `wide` has and `plane` has not, at the end.
     least_snr : float

@@ -4,7 +4,9 @@ There are more faint stars than bright ones, and light that cannot be told apart
 seems to have a flux F with an error e more often is a fainter star and an excess than a brighter
 one that lost light.  Of stars whose numbers per magnitude rise as F^-s, the likeliest magnitude is
 that of F - s e^2 / F, to the first order of e / F (Hogg & Turner 1998, PASP 110, 727).  And where a
-row is broader than the PSF, a part of its light is that of fainter stars nearby.
+row is broader than the PSF, a part of its light is that of fainter stars nearby; where others are
+dense it is so however broad it is, but this light is a part of the errors there, too: the larger of
+both counts.
 """
 
 from __future__ import annotations
@@ -47,13 +49,13 @@ def with_likely_fluxes(sources: Catalog, hidden: Hidden) -> Catalog:
     stars = np.ones_like(faint)
     if hidden.local is not None:
         stars = hidden.local
-    flux = likely_fluxes(sources["FLUX_PSF"], sources["FLUXERR_PSF"], stars, faint & stars)
-    if hidden.fainter is not None:
-        flux = np.where(faint & stars, flux * (1.0 - hidden.fainter), flux)
+    broad, dense = np.zeros((2, faint.size)) if hidden.fainter is None else hidden.fainter.T
+    flux = likely_fluxes(sources["FLUX_PSF"], sources["FLUXERR_PSF"], stars, faint & stars, dense)
+    flux = np.where(faint & stars, flux * (1.0 - broad), flux)
     return sources.with_columns(FLUX_PSF=flux)
 
 
-def likely_fluxes(flux: F8, error: F8, stars: Bools, faint: Bools) -> F8:
+def likely_fluxes(flux: F8, error: F8, stars: Bools, faint: Bools, dense: F8) -> F8:
     """Return fluxes, of faint stars the likeliest.
 
     Parameters
@@ -63,6 +65,8 @@ def likely_fluxes(flux: F8, error: F8, stars: Bools, faint: Bools) -> F8:
         Whose numbers tell how many more there are of fainter ones.
     faint : (n,) bool
         Those that stand beneath others.
+    dense : (n,) float64
+        Share of their light that is that of others, at least.
     """
     with np.errstate(invalid="ignore"):
         sure = stars & (flux > SURE * error) & (error > 0.0)
@@ -71,7 +75,7 @@ def likely_fluxes(flux: F8, error: F8, stars: Bools, faint: Bools) -> F8:
         return flux
     likely = flux.copy()
     less = slope_of_counts(flux[sure]) * (error[faint] / flux[faint]) ** 2
-    likely[faint] *= np.maximum(1.0 - less, LEAST)
+    likely[faint] *= np.maximum(1.0 - np.maximum(less, dense[faint]), LEAST)
     return likely
 
 

@@ -98,12 +98,12 @@ def search_beneath(
     if not regions:
         return beside
     sources = FittedSources.at(found.x, found.y)
-    added, faded, fainter = [], [], [np.zeros(found.n)]
+    added, faded, fainter = [], [], [np.zeros((found.n, 2))]
     if beside is not None:
         sources = beside.sources.take(np.arange(found.n))
         added.append(beside.sources.take(np.arange(found.n, beside.x.size)))
         faded.append(np.zeros(beside.x.size - found.n, np.bool_))
-        fainter.append(np.zeros(beside.x.size - found.n))
+        fainter.append(np.zeros((beside.x.size - found.n, 2)))
     n_beside = 0 if beside is None else beside.x.size - found.n
     local = np.zeros(found.n, np.bool_)
     subtracted, noise = plane.subtracted.copy(), plane.variance_plane(run).copy()

@@ -5,7 +5,8 @@ about as much as noise makes them; so the crowd about them tells as well: the od
 a star are as the square of the density of stars that matter, because what is less than half of a
 sum in a dense core is two others or more, times the likelihood of the width.
 
-Of what stays a row the width tells how much of its light is that of fainter stars.
+Of what stays a row the width tells how much of its light is that of fainter stars, and so does the
+density: of stars that lie anywhere some come too close to tell, however narrow their sum is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.stages.detection.noise import scale_at
 from skyextract.stages.pointsources.fit import spread_models
@@ -48,6 +49,12 @@ stars with faint companions scatters."""
 OF_FAINTER = 0.4
 """Share of the light that is not the brightest's in a sum as wide as SUM tells: nearly half. Of
 simulated crowds of 20 to 40 stars per 100 FWHM^2 it is the slope of what stars lack."""
+BESIDE = (0.5, 0.2)
+"""Share of the light that is that of stars which are by chance too close to be told apart, per star
+that matters in a FWHM^2, above the second number: less than that is in the sky.  (Where numbers
+rise as F^-0.6 fainter stars within half a FWHM have a third as much light as stars that matter,
+and those that are seen are the ones with more.  In simulated cores of clusters it is .1 at .3 and
+.3 at .8.)"""
 DOUBTFUL = 0.45
 """Odds above which a row is a sum, with the density in sources per FWHM^2: of such rows of
 simulated cores of clusters a quarter is none of the true stars even without the light of fainter
@@ -82,16 +89,19 @@ def sums_of_stars(
     -------
     faint, bright : (n,) bool
         Per source of `hidden`.
-    fainter : (n,) float64
-        Share of the light of each that is, by its width, that of fainter stars.
+    fainter : (n, 2) float64
+        Share of the light of each that is that of fainter stars, by its width and by how dense
+        the stars about it are.
     """
     flux = hidden.flux
     faint, bright = np.zeros((2, flux.size), np.bool_)
-    fainter = np.zeros(flux.size)
+    fainter = np.zeros((flux.size, 2))
+    density = _density(hidden)
+    fainter[n_detected:, 1] = BESIDE[0] * np.maximum(density[n_detected:] - BESIDE[1], 0.0)
     ratio = flux / least.at(hidden.x, hidden.y)
     rows = np.flatnonzero(ratio < BRIGHT)
     rows = rows[rows >= n_detected]
-    ratio, sources = ratio[rows], hidden.sources.take(rows)
+    ratio, density, sources = ratio[rows], density[rows], hidden.sources.take(rows)
     fit = point_fit(
         hidden.plane.subtracted, hidden.plane.variance_plane(run), exposure.detector.gain,
         exposure.mask, hidden.psf, sources, hidden.models,
@@ -100,7 +110,6 @@ def sums_of_stars(
     # Of correlated noise; these errors are those of independent pixels.
     error = error * scale_at(least.scale, least.shape, hidden.x[rows], hidden.y[rows])
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        density = _density(hidden, rows)
         own = spread - _usual(spread)
         odds = density**2 * _likelihood(own, error)
         breadth = spread / error
@@ -109,18 +118,18 @@ def sums_of_stars(
             broad &= (density < LONELY) | (odds > SOME_DOUBT)
     faint[rows[broad]] = True
     bright[rows[(odds > DOUBTFUL) & ~broad]] = True
-    fainter[rows] = share_of_fainter(own, error)
+    fainter[rows, 0] = share_of_fainter(own, error)
     return faint, bright, fainter
 
 
-def _density(hidden: Hidden, rows: I8) -> F8:
-    """Return how many stars that matter there are per FWHM^2 about some sources."""
+def _density(hidden: Hidden) -> F8:
+    """Return how many stars that matter there are per FWHM^2 about each source."""
     flux = hidden.flux
     first, second = pairs_within(hidden.x, hidden.y, AROUND * hidden.psf.fwhm)
     own, other = np.concatenate([first, second]), np.concatenate([second, first])
     share = np.minimum(flux[other], MOST * flux[own]) / np.maximum(flux[own], 1e-30)
     # Half a star more, as where none is it is not certain that there is none.
-    number = 0.5 + np.bincount(own, np.maximum(share, 0.0), minlength=flux.size)[rows]
+    number = 0.5 + np.bincount(own, np.maximum(share, 0.0), minlength=flux.size)
     density: F8 = np.asarray(number / (math.pi * AROUND**2), np.float64)
     return density
 
