@@ -34,6 +34,7 @@ from skyextract.stages.psf.photons import (
     find_more_photons,
     find_rates,
 )
+from skyextract.stages.psf.stacked import about_clipped_cores, about_extremes
 from skyextract.stages.repair import Repairs, repair_planes
 from skyextract.stages.starselection.candidates import Candidates, find_candidates
 
@@ -118,10 +119,11 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     if last is not None and not doubt:
         doubt, unfollowed = doubt_of_psf(last.selection, last.stars, last.fit, psf, exposure)
         doubt = doubt or doubt_of_fluxes(last.fit, misfit)
+    stacked = "" if last is None else _doubt_of_stack(exposure, source, passes, config)
     about_gain = other_gain.doubt if other_gain else ""
     if fit and not other_gain and not sky.background.hidden_step:
         about_gain = about_calm_stars(fit, sky.background.sigma, source.detector.gain)
-    for text in filter(None, (doubt, about_gain)):
+    for text in filter(None, (doubt, about_gain, stacked)):
         run.warn(text)
     if fit:
         tell_elongation(psf, exposure.wcs, run)
@@ -137,7 +139,9 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         psf=psf,
         psf_stars=stars if fit else own,
         unfollowed=unfollowed,
+        uneven=exposure.uneven or stacked,
     )
+    doubt = doubt or stacked
     return Characterized(
         exposure=result,
         psf_stars=stars,
@@ -222,19 +226,41 @@ def _cut_cores(source: Exposure, passes: Passes, config: Config, run: Run) -> Cu
 
 def _other_gain(source: Exposure, passes: Passes, config: Config) -> FewerPhotons | None:
     """Find another gain by the noise of photons: of a mean, of rates, of an electron multiplier."""
-    known = source.variance is not None
-    if passes.fit is None or known or config.extraction.noise_type != "MEASURED":
+    if passes.fit is None or not _tells_of_photons(source, passes, config):
         return None
     planes, background, detector = passes.sky.planes, passes.sky.background, source.detector
-    if background.hidden_step:
-        return None  # steps tell less
-    level, gain = background.mean - detector.pedestal, detector.gain
-    of_sky = (level, background.sigma, gain, detector.read_noise)
+    of_sky = _noise_of_sky(source, passes)
     more = find_rates(passes.fit, *of_sky, detector.exposure_time)
     more = more or find_more_photons(passes.fit, planes.data, *of_sky)
     if more is not None or background.skewness is not None:  # so does the noise of few photons
         return more
     return find_fewer_photons(passes.fit, planes.data, planes.variance, *of_sky)
+
+
+def _tells_of_photons(source: Exposure, passes: Passes, config: Config) -> bool:
+    """Tell whether the noise of stars and sky is looked at; steps of the values tell less."""
+    measured = source.variance is None and config.extraction.noise_type == "MEASURED"
+    return measured and not passes.sky.background.hidden_step
+
+
+def _noise_of_sky(source: Exposure, passes: Passes) -> tuple[float, float, float, float]:
+    """Return level of the sky without a pedestal, its noise, gain and read noise."""
+    background, detector = passes.sky.background, source.detector
+    level = background.mean - detector.pedestal
+    return level, background.sigma, detector.gain, detector.read_noise
+
+
+def _doubt_of_stack(
+    exposure: Exposure, source: Exposure, passes: Passes, config: Config
+) -> str:  # fmt: skip
+    """Tell that pixels are no means of frames; a gain may have been found before."""
+    told = exposure.uneven or exposure.denoised
+    if told or passes.fit is None or not _tells_of_photons(source, passes, config):
+        return ""
+    planes, was = passes.sky.planes, exposure.detector.gain
+    if source.detector.gain > was > 0.0:
+        return about_extremes(planes.data, planes.variance)
+    return about_clipped_cores(passes.fit, *_noise_of_sky(source, passes))
 
 
 def _final_repairs(source: Exposure, passes: Passes, psf: Psf, run: Run) -> Repairs:
