@@ -27,7 +27,9 @@ def stars(seed, n=60):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("shift", [(0.5, 0.0), (-2.0, 1.0), (0.0, 4.0), (9.0, -6.0)])
+@pytest.mark.parametrize(
+    "shift", [(0.5, 0.0), (-2.0, 1.0), (0.0, 4.0), (9.0, -6.0), (13.4, 2.0), (-80.0, 55.3)]
+)
 def test_a_displacement_is_found(seed, shift):
     x, y, flux, rng = stars(seed)
     colour = 10 ** rng.uniform(-0.8, 0.4, x.size)

@@ -13,7 +13,8 @@ from skyextract.stages.background.planes import Plane
 
 N_BRIGHTEST = 200
 REACH = 12
-"""Pixels about a detection in which its light is looked for."""
+"""Pixels about a detection in which its light is looked for; about the place that most vectors from
+detections to peaks, anywhere in the other image, say, where that shows nothing."""
 SIGNIFICANT = 10.0
 """Sum of 3 x 3 pixels in sigma of it, from which a place is that of a source."""
 SAME = 0.7
@@ -72,28 +73,82 @@ def find_displacement(
         None where too few sources are seen in both, or each has a vector of its own.
     """
     rows = np.argsort(-flux, kind="stable")[:N_BRIGHTEST]
-    column, row = np.rint(x[rows]).astype(np.int64), np.rint(y[rows]).astype(np.int64)
-    ny, nx = detection.subtracted.shape
-    edge = REACH + 3
-    inside = (column >= edge) & (column < nx - edge) & (row >= edge) & (row < ny - edge)
-    column, row = column[inside], row[inside]
-    if column.size < MIN_SOURCES:
+    places = np.stack([np.rint(x[rows]), np.rint(y[rows])], axis=1).astype(np.int64)
+    places = places[_is_inside(places, detection.subtracted.shape)]
+    found = _compared(places, (0, 0), detection, measurement, fwhm)
+    if found is not None and max(abs(found.dx), abs(found.dy)) < REACH - 1:
+        return found
+    far = _far(places, measurement) if found is None else (round(found.dx), round(found.dy))
+    return _compared(places, far, detection, measurement, fwhm)
+
+
+def _compared(
+    places: I8, far: tuple[int, int], detection: Plane, measurement: Plane, fwhm: float
+) -> Displacement | None:
+    """Compare the peaks about places with those about the same ones displaced; None if unlike."""
+    shape = detection.subtracted.shape
+    places = places[_is_inside(places + far, shape)]
+    if len(places) < MIN_SOURCES:
         return None
-    first, second = (_centres(p, column, row) for p in (detection, measurement))
+    first, second = _centres(detection, places), _centres(measurement, places + far)
     vectors = second - first
     seen = np.isfinite(vectors).all(axis=1)
-    vectors, places = vectors[seen], first[seen] - 0.5 * np.array([nx, ny])
+    vectors, origin = vectors[seen], first[seen] - 0.5 * np.array(shape[::-1])
     if len(vectors) < MIN_SOURCES:
         return None
-    near = np.hypot(*(vectors[:, None] - vectors).transpose(2, 0, 1)) < SAME
-    centre = vectors[near.sum(axis=1).argmax()]
+    centre = _commonest(vectors)
     is_member = np.hypot(*(vectors - centre).T) < SAME
     found = _shift(vectors, is_member, fwhm)
     # Of a rotation, or another scale, the sources in the middle tell first.
-    turned = _turn(vectors, places, is_member, fwhm) if is_member.sum() >= MIN_SOURCES else None
+    turned = _turn(vectors, origin, is_member, fwhm) if is_member.sum() >= MIN_SOURCES else None
     if turned is not None and turned.doubt and turned.n_sources > found.n_sources:
         found = turned
     return found if found.n_sources >= max(MIN_SOURCES, MIN_SHARE * len(vectors)) else None
+
+
+def _is_inside(places: I8, shape: tuple[int, ...]) -> Bools:
+    """Tell which places (x, y) are so far within an image that all of their windows is."""
+    edge = REACH + 3
+    inside = (places >= edge) & (places < np.array(shape[::-1]) - edge)
+    return np.asarray(inside.all(axis=1), dtype=np.bool_)
+
+
+def _commonest(vectors: F8) -> F8:
+    """Return one of the vectors near which most others are."""
+    near = np.hypot(*(vectors[:, None] - vectors).transpose(2, 0, 1)) < SAME
+    commonest: F8 = vectors[near.sum(axis=1).argmax()]
+    return commonest
+
+
+def _far(places: I8, measurement: Plane) -> tuple[int, int]:
+    """Return the vector that leads from most of the places to peaks of an image, whole pixels."""
+    vectors = (_peaks(measurement)[:, None] - places).reshape(-1, 2)
+    if not len(vectors):
+        return 0, 0
+    # Of squares of 2 x 2 pixels, at any pixel, the one with most vectors.
+    keys, number = np.unique(
+        np.concatenate([vectors - shift for shift in np.ndindex(2, 2)]), axis=0, return_counts=True
+    )
+    dx, dy = keys[number.argmax()].tolist()
+    return dx, dy
+
+
+def _peaks(plane: Plane) -> I8:
+    """Return x and y of the brightest peaks of an image, one of each square of cells at most."""
+    image, side = plane.subtracted, 2 * REACH
+    found: list[F8] = []
+    for top in range(0, image.shape[0] - side - 1, side):
+        sums = _three_by_three(image[None, top : top + side + 2])[0]
+        n = sums.shape[1] // side
+        cells = sums[:, : n * side].reshape(side, n, side).transpose(1, 0, 2).reshape(n, -1)
+        at = cells.argmax(axis=1)
+        row, column = np.divmod(at, side)
+        left = side * np.arange(n) + 1
+        found.append(np.stack([left + column, top + 1 + row, cells[np.arange(n), at]]))
+    x, y, height = np.concatenate([np.empty((3, 0)), *found], axis=1)
+    rows = np.argsort(-height, kind="stable")[:N_BRIGHTEST]
+    rows = rows[height[rows] > 3.0 * SIGNIFICANT * plane.background.sigma]
+    return np.stack([x[rows], y[rows]], axis=1).astype(np.int64)
 
 
 def _shift(vectors: F8, is_member: Bools, fwhm: float) -> Displacement:
@@ -140,8 +195,9 @@ def _turn(vectors: F8, places: F8, is_member: Bools, fwhm: float) -> Displacemen
     return Displacement(dx, dy, n, message)
 
 
-def _centres(plane: Plane, column: I8, row: I8) -> F8:
+def _centres(plane: Plane, places: I8) -> F8:
     """Return x and y of the peaks about places; NaN where none is significant."""
+    column, row = places.T
     steps = np.arange(-REACH - 1, REACH + 2)
     image = plane.subtracted
     windows = image[row[:, None, None] + steps[:, None], column[:, None, None] + steps]
