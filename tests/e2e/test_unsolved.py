@@ -41,6 +41,16 @@ def spoilt(kind, seed):
         header["CRVAL1"] /= 15.0
     elif kind == "sign":
         reference["dec"] = -reference["dec"]
+    elif kind == "sign of the header":
+        header["CRVAL2"] *= -1.0
+    elif kind in ("swapped pointing", "unread pointing"):
+        pointing = {"RA": "+02:00:00", "DEC": "10:00:00"}
+        if kind == "unread pointing":
+            pointing = {"RA": "10;00;00", "DEC": "+02;00;00"}
+        pointing["PIXSCALE"] = 3600.0 * abs(header["PC2_2"] * header["CDELT2"])
+        for key in [key for key in header if key[:2] in ("CT", "CR", "CD", "CU")]:
+            del header[key]
+        header.update(pointing)
     elif kind == "swapped":
         reference["ra"], reference["dec"] = reference["dec"], reference["ra"]
     elif kind == "mirrored":
@@ -82,7 +92,10 @@ HINTS = {
     "radians": "RA and Dec of the catalogue are in radians",
     "hours of the header": "the RA of the header is in hours",
     "sign": "the Dec of the catalogue has the wrong sign",
+    "sign of the header": "the Dec of the header has the wrong sign",
     "swapped": "are they swapped? (ASTREFCENT_KEYS)",
+    "swapped pointing": "stars match if RA and Dec of the header are swapped",
+    "unread pointing": "RA = '10;00;00', DEC = '+02;00;00' cannot be read",
     "mirrored": "stars match if it is mirrored (MATCH_FLIPPED Y)",
     "turned": "stars match if it is turned by 180.0 deg (POSANGLE_MAXERR)",
     "mirrored and turned": "stars match if it is mirrored (MATCH_FLIPPED Y), turned by 90.0",

@@ -15,6 +15,7 @@ from skyextract.sky.angles import is_sexagesimal, parse_angle
         ("-00:06:40", False, -0.1111111),
         ("-00 30", False, -0.5),
         ("-12d30'36\"", False, -12.51),
+        ("23:26:33,6", True, 351.64),
         ("351.64", True, 351.64),
         (351.64, True, 351.64),
         (12, False, 12.0),

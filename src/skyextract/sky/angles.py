@@ -11,7 +11,7 @@ ARCSEC = 3600.0
 
 _SEXAGESIMAL = re.compile(
     r"\s*([+-]?)\s*(\d+(?:\.\d*)?)\s*[:hHdD°\s]\s*(\d+(?:\.\d*)?)"
-    r"(?:\s*[:mM'\s]\s*(\d+(?:\.\d*)?)?\s*[sS\"]?)?\s*$"
+    r"(?:\s*[:mM'\s]\s*(\d+(?:[.,]\d*)?)?\s*[sS\"]?)?\s*$"
 )
 
 
@@ -24,7 +24,7 @@ def parse_angle(value: Any, *, hours: bool) -> float:
     """Return an angle in degrees of a number or text; NaN if it cannot be read.
 
     Numbers are degrees; sexagesimal text is hours if `hours`, else degrees.  Separators may
-    be colons, blanks or letters.
+    be colons, blanks or letters; seconds may have a decimal comma.
     """
     if isinstance(value, bool) or value is None:
         return math.nan
@@ -39,7 +39,8 @@ def parse_angle(value: Any, *, hours: bool) -> float:
     if match is None:
         return math.nan
     sign, first, minutes, seconds = match.groups()
-    if float(minutes) >= 60.0 or float(seconds or 0.0) > 60.0:
+    seconds = (seconds or "0").replace(",", ".")
+    if float(minutes) >= 60.0 or float(seconds) > 60.0:
         return math.nan
-    number = float(first) + float(minutes) / 60.0 + float(seconds or 0.0) / 3600.0
+    number = float(first) + float(minutes) / 60.0 + float(seconds) / 3600.0
     return (-number if sign == "-" else number) * (15.0 if hours else 1.0)

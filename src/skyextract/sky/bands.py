@@ -42,7 +42,9 @@ _COLUMNS: tuple[tuple[str, str, int], ...] = (
     # pattern of the name (`_` stands for any of blank _ . and -), band ({}: the group), and
     # rank: of several columns of a band the lowest is taken
     (r"(?:wavg_)?(?:psf_?mag|mag_psf)_?([ugrizy])", "{}", 0),
-    (r"([ugrizy])_?psf_?mag", "{}", 0),
+    (r"([ugrizy])_?psf_?mag|([ugrizy])'?_?mag_?psf", "{}", 0),
+    (r"([ugrizy])_?psf_?flux", "{}", 0),
+    (r"([ugrizy])_?(?:c?model|cal)?_?flux|flux_([ugrizy])", "{}", 2),
     (r"([grizy])meanpsfmag", "{}", 0),
     (r"([ugrizy])'?(?:_?psf)?", "{}", 1),
     (r"([ugrizy])'?_?_?mag", "{}", 1),

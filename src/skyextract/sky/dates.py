@@ -46,7 +46,12 @@ CENTURY = 30
 """A year of two digits below this is of this century, any other of the last."""
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_TIME = re.compile(r"[T ](\d{1,2})[:h](\d{1,2})(?:[:m](\d{1,2}(?:\.\d*)?))?")
+_TIME = re.compile(
+    r"[T ](?:(\d{1,2})[:h](\d{1,2})(?:[:m](\d{1,2}(?:\.\d*)?))?|(\d\d)(\d\d)(\d\d(?:\.\d*)?))"
+    r"s?(?:\s*([+-])(\d\d):?(\d\d)?$)?"
+)
+"""Hours, minutes and seconds, with colons or letters between them or with nothing, and how far the
+clock is ahead of UTC, as ISO 8601 has it."""
 _MJD_2000 = 51544
 _MJD_J2000 = 51544.5
 
@@ -105,6 +110,8 @@ def doubtful_dates(header: Mapping[str, Any]) -> str:
                 f"apart: {first.card} is taken for the date"
             )
             break
+    if not message and first.card and _time_scale(header) == "LOCAL":
+        message = f"TIMESYS = 'LOCAL': {first.card} is taken for UTC"
     return message
 
 
@@ -123,20 +130,27 @@ _LEAPS = (
 def ahead_of_utc(header: Mapping[str, Any], date: FrameDate) -> float:
     """Return by how many seconds the clock of a header, TIMESYS, is ahead of UTC.
 
-    A date that ends with Z, or a card JD_UTC, is UTC whatever TIMESYS says; scales that are not
-    known, and dates before 1972, are taken as UTC.
+    A date that ends with Z or with an offset from UTC, or a card JD_UTC, is UTC whatever TIMESYS
+    says; scales that are not known, and dates before 1972, are taken as UTC.
     """
-    ahead = _AHEAD_OF_TAI.get(str(header.get("TIMESYS") or "").strip().upper())
-    told = date.card == "JD_UTC" or str(header.get(date.card)).strip().upper().endswith("Z")
+    ahead = _AHEAD_OF_TAI.get(_time_scale(header))
+    text = str(header.get(date.card)).strip().upper()
+    time = _TIME.search(text)
+    told = date.card == "JD_UTC" or text.endswith("Z") or (time and time[7])
     if ahead is None or told or not date.mjd >= _LEAPS[0]:
         return 0.0
     return ahead + 9.0 + bisect_right(_LEAPS, date.mjd)
 
 
+def _time_scale(header: Mapping[str, Any]) -> str:
+    return str(header.get("TIMESYS") or "").strip().upper()
+
+
 def parse_mjd(value: Any) -> float:
     """Return the modified Julian date of a card's value; NaN if it is no date of a frame.
 
-    Numbers are MJD or JD.  Text is ISO 8601, with any of - / . : and blank between its parts,
+    Numbers are MJD or JD.  Text is ISO 8601, with any of - / . : and blank between its parts, and
+    an offset from UTC, which is taken away,
     or a date that ends with the year: 02/07/2023, the 2 July unless a number above 12 tells
     the month; 02/07/23, FITS' old form; 2-Jul-2023; July 2, 2023.
     """
@@ -212,5 +226,8 @@ def _fraction(text: str) -> float:
     match = _TIME.search(text)
     if match is None:
         return 0.0
-    hours, minutes, seconds = (float(group or 0.0) for group in match.groups())
+    first = 1 if match[1] else 4
+    hours, minutes, seconds = (float(match[k] or 0.0) for k in range(first, first + 3))
+    ahead = float(match[8] or 0.0) + float(match[9] or 0.0) / 60.0
+    hours += ahead if match[7] == "-" else -ahead
     return (hours + minutes / 60.0 + seconds / 3600.0) / 24.0

@@ -246,3 +246,56 @@ def test_degrees_in_brackets_and_simbads_names(tmp_path):
     )
     path.write_text("MAIN_ID,RA_d,DEC_d,V\nx,150.0,2.5,12.1\n")
     assert read_reference([str(path)], Run()).ra[0] == 150.0
+
+
+def test_angles_in_parts(tmp_path):
+    """RAh RAm RAs, DE- DEd DEm DEs of machine-readable tables; near the equator the sign counts."""
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "RAh,RAm,RAs,DE-,DEd,DEm,DEs,rmag\n10,0,36.0,-,0,1,30.0,15\n10,1,0.0,+,0,0,36.0,15\n"
+    )
+    found = read_reference([str(path)], Run())
+    assert found.ra == pytest.approx([150.15, 150.25])
+    assert found.dec == pytest.approx([-0.025, 0.01])
+
+
+def test_angles_in_milliarcseconds(tmp_path):
+    table = Table({"ra": [540_000_000], "dec": [-7_200_000], "rmag": [15.0]})
+    table["ra"].unit = table["dec"].unit = "mas"
+    path = tmp_path / "a.fits"
+    table.write(path)
+    found = read_reference([str(path)], Run())
+    assert (found.ra[0], found.dec[0]) == pytest.approx((150.0, -2.0))
+
+
+@pytest.mark.parametrize(("names", "epoch"), [
+    ("Jmag,Hmag", 2000.0), ("gmag,rmag", 2010.0), ("gmag,rmag,pmRA,pmDE", 2000.0),
+])  # fmt: skip
+def test_j2000_is_the_equinox_of_surveys(tmp_path, names, epoch):
+    path = tmp_path / "a.csv"
+    path.write_text(f"RAJ2000,DEJ2000,{names}\n150,2" + ",15" * len(names.split(",")) + "\n")
+    assert read_reference([str(path)], Run()).epoch[0] == epoch
+
+
+def test_fluxes_of_a_band_are_magnitudes_if_their_unit_is_told(tmp_path):
+    for unit, mag in (("nJy", 21.4), ("nanomaggy", 12.5), ("", None)):
+        table = Table({"coord_ra": [150.0], "coord_dec": [2.0], "r_psfFlux": [1e4]})
+        table["r_psfFluxErr"] = [1e2]
+        table["r_psfFlux"].unit = table["r_psfFluxErr"].unit = unit
+        path = tmp_path / "a.ecsv"
+        table.write(path, overwrite=True)
+        found = read_reference([str(path)], Run())
+        if mag is None:
+            assert not found.magnitudes
+        else:
+            assert found.magnitudes["r_psfFlux"][0] == pytest.approx(mag)
+            assert found.magnitude_errors["r_psfFlux"][0] == pytest.approx(0.010857, rel=1e-3)
+            assert column_bands(found.magnitudes) == {"r_psfFlux": "r"}
+
+
+def test_a_column_of_one_value_is_no_magnitude(tmp_path):
+    rows = "".join(f"{150 + k / 100},2,1,{15 + k / 10}\n" for k in range(12))
+    path = tmp_path / "a.csv"
+    path.write_text(f"ra,dec,r,rmag_psf\n{rows}")
+    found = read_reference([str(path)], Run())
+    assert column_bands(found.magnitudes) == {"rmag_psf": "r"}

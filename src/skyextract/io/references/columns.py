@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -51,6 +52,8 @@ EPOCH_KEYS = (
 )  # fmt: skip
 """Epochs of positions: Julian years, MJD or JD, which their size tells."""
 
+SURVEYS = 2010.0
+"""Epoch of positions of SDSS, APASS, Pan-STARRS, DES and SkyMapper, to ten years."""
 MAX_MOTION = 11_000.0
 """Larger proper motions (mas/yr) than Barnard's star has are marks for an unknown one."""
 
@@ -72,7 +75,8 @@ _GAIA = frozenset(("Gmag", "phot_g_mean_mag", "Plx", "parallax"))
 
 _ARCSEC = {
     "mas": 1e-3, "milliarcsec": 1e-3, "arcsec": 1.0, "arcs": 1.0, '"': 1.0, "deg": 3600.0,
-    "d": 3600.0, "degree": 3600.0, "degrees": 3600.0, "rad": 206264.80624709636, "uas": 1e-6,
+    "d": 3600.0, "degree": 3600.0, "degrees": 3600.0, "uas": 1e-6,
+    "rad": 206264.80624709636, "radian": 206264.80624709636, "radians": 206264.80624709636,
 }  # fmt: skip
 
 _AB_OF_ONE = {
@@ -97,6 +101,24 @@ def _letters(name: str) -> str:
     return re.sub(r"[ _.-]+", "", name).lower()
 
 
+def with_joined_angles(table: Table) -> Table:
+    """Return a table with RAdeg and DEdeg, of hours, minutes and seconds in columns of their own.
+
+    As the machine-readable tables of the CDS and of journals have them: RAh RAm RAs, and DE- with
+    the sign, DEd DEm DEs.
+    """
+    columns = table.columns
+    if not {"RAh", "RAm", "DE-", "DEd", "DEm"} <= set(columns) or "RAdeg" in columns:
+        return table
+    ra, dec = np.zeros((2, table.n_rows))
+    for total, parts in ((ra, ("RAh", "RAm", "RAs")), (dec, ("DEd", "DEm", "DEs"))):
+        for part, unit in zip(parts, (1.0, 60.0, 3600.0), strict=True):
+            np.add(total, numbers(columns[part]) / unit if part in columns else 0.0, out=total)
+    sign = [str(value).strip("b' ") for value in columns["DE-"]]
+    dec = np.where(np.char.startswith(np.array(sign, dtype=str), "-"), -dec, dec)
+    return replace(table, columns={**columns, "RAdeg": 15.0 * ra, "DEdeg": dec})
+
+
 def angle(table: Table, name: str, *, hours: bool) -> F8:
     """Return a coordinate in degrees; numbers in hours and sexagesimal text are converted."""
     values, unit = table.columns[name], table.units.get(name, "").lower().strip()
@@ -114,7 +136,7 @@ def angle(table: Table, name: str, *, hours: bool) -> F8:
         return degrees
     if in_hours:
         return degrees * 15.0
-    return np.rad2deg(degrees) if unit.startswith("rad") else degrees
+    return degrees * (_ARCSEC[unit] / 3600.0) if unit in _ARCSEC else degrees
 
 
 def position_errors(path: str, table: Table, keys: Sequence[str]) -> tuple[F8, F8] | None:
@@ -158,8 +180,8 @@ def motions(path: str, table: Table, ra_name: str, keys: Sequence[str]) -> tuple
     if names is None:
         if keys:
             raise ReferenceCatalogError(f"{path}: no columns {', '.join(keys)} (ASTREFPROP_KEYS)")
-        return unknown, unknown, _epoch(table, ra_name)
-    return *_known_motions(*motion_columns(table, names)), _epoch(table, ra_name)
+        return unknown, unknown, _epoch(table, ra_name, moves=False)
+    return *_known_motions(*motion_columns(table, names)), _epoch(table, ra_name, moves=True)
 
 
 def motion_columns(table: Table, names: Sequence[str]) -> tuple[F8, F8]:
@@ -185,11 +207,12 @@ def _known_motions(pmra: F8, pmdec: F8) -> tuple[F8, F8]:
     return np.where(unknown, np.nan, pmra), np.where(unknown, np.nan, pmdec)
 
 
-def _epoch(table: Table, ra_name: str) -> F8:
+def _epoch(table: Table, ra_name: str, *, moves: bool) -> F8:
     """Return the epoch of the positions, Julian years.
 
-    Sources of an image have its date.  VizieR's J2000 columns are at epoch 2000; Gaia's without
-    an epoch column are taken as those of its third release (2016.0).
+    Sources of an image have its date.  VizieR's J2000 columns with proper motions, and 2MASS, are
+    at epoch 2000, those of surveys in Sloan's bands without at that of their images (`SURVEYS`);
+    Gaia's without an epoch column are taken as those of its third release (2016.0).
     """
     for key in EPOCH_KEYS:
         names = find_columns(table, (key,))
@@ -199,7 +222,8 @@ def _epoch(table: Table, ra_name: str) -> F8:
     if np.isfinite(table.year) or of_sextractor:
         return np.full(table.n_rows, table.year)
     if "j2000" in ra_name.lower() or ra_name.lower() == "ramdeg":
-        return np.full(table.n_rows, 2000.0)
+        of_survey = not moves and not {"r", "i"}.isdisjoint(column_bands(table.columns).values())
+        return np.full(table.n_rows, SURVEYS if of_survey else 2000.0)
     # SDSS has a gmag beside RA_ICRS.
     is_gaia = "Gmag" in table.columns or "phot_g_mean_mag" in {k.lower() for k in table.columns}
     if is_gaia and ra_name.lower() in {"ra", "ra_icrs"}:
@@ -217,6 +241,8 @@ def epoch_years(column: AnyArray) -> F8:
     return np.where((value > 1800.0) & (value < 2200.0), value, np.nan)
 
 
+MANY = 10
+"""So many rows of one value are no magnitudes."""
 MIN_ALIKE = 2
 """So many equal magnitudes, brighter or fainter than all others, mean an unknown one ..."""
 FAR_OFF = 3.0
@@ -243,10 +269,12 @@ def magnitude_columns(table: Table, wanted: set[str]) -> tuple[dict[str, F8], di
         unit = re.sub(r"[^a-z]", "", table.units.get(name, "").lower())
         by_name = name in bands or _MAG.fullmatch(name) is not None
         by_name &= not unit or unit in _MAG_UNITS
-        is_mag = (by_name or unit in _MAG_UNITS) and not _NOT_A_MAG.fullmatch(name)
-        if name.lower() not in wanted and not is_mag:
-            continue
         of_one = _AB_OF_ONE.get(table.units.get(name, "").strip())
+        if name in bands and "flux" in name.lower():
+            by_name = of_one is not None
+        is_mag = (by_name or unit in _MAG_UNITS) and not _NOT_A_MAG.fullmatch(name)
+        if name.lower() not in wanted and (not is_mag or _is_constant(values)):
+            continue
         if of_one is not None:
             magnitudes[name], errors[name] = _of_fluxes(table, name, of_one)
             continue
@@ -256,6 +284,11 @@ def magnitude_columns(table: Table, wanted: set[str]) -> tuple[dict[str, F8], di
         if error is not None:
             errors[name] = np.where((error >= 0.0) & (error < 50.0), error, np.nan)
     return magnitudes, errors
+
+
+def _is_constant(values: AnyArray) -> bool:
+    """Tell whether a column has one value, as flags have, and magnitudes of many stars do not."""
+    return len(values) >= MANY and bool(np.all(values == values[0]))
 
 
 def _of_fluxes(table: Table, name: str, of_one: float) -> tuple[F8, F8]:

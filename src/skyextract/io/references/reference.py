@@ -19,6 +19,7 @@ from skyextract.io.references.columns import (
     motions,
     ordering_magnitude,
     position_errors,
+    with_joined_angles,
 )
 from skyextract.io.references.tables import Table, read_tables
 from skyextract.run import Run
@@ -174,7 +175,7 @@ def _read_file(
     wanted = [tuple(centre_keys)] if centre_keys else list(POSITION_KEYS)
     if len(wanted[0]) != 2:
         raise ReferenceCatalogError("ASTREFCENT_KEYS: two column names are needed")
-    tables = read_tables(path)
+    tables = [with_joined_angles(table) for table in read_tables(path)]
     for table in tables:
         for keys in wanted:
             names = find_columns(table, keys)

@@ -192,9 +192,15 @@ def _elsewhere(start: Start, sources: Sources, reference: RefCatalog, solve: Sol
         "RA and Dec of the catalogue are in radians": (np.rad2deg(ra) % 360.0, np.rad2deg(dec)),
         "RA and Dec of the catalogue are swapped": (dec % 360.0, np.where(ra > 180, ra - 360, ra)),
         "the Dec of the catalogue has the wrong sign": (ra, -dec),
+        # Nearly: the field is as wide on the other side of the equator.
+        "the Dec of the header has the wrong sign": (ra, dec + 2.0 * start.dec),
     }
     for mistake, moved in mistakes.items():
         told = _if_moved(start, sources, reference, solve, *moved, mistake)
+        if told:
+            return told
+    if start.wcs is None:
+        told = _if_swapped(start, sources, reference, solve)
         if told:
             return told
     if not ra.size:
@@ -204,6 +210,19 @@ def _elsewhere(start: Start, sources: Sources, reference: RefCatalog, solve: Sol
         f": the frame is expected at RA {start.ra:.3f}, Dec {start.dec:+.3f}, and the nearest star "
         f"is at {ra[nearest]:.3f}, {dec[nearest]:+.3f}"
     )
+
+
+def _if_swapped(start: Start, sources: Sources, reference: RefCatalog, solve: Solver) -> str:
+    """Say that stars match where the RA of the header is its Dec (deg, or hours), if they do."""
+    for hours in (1.0, 15.0):
+        there = replace(start, ra=hours * start.dec % 360.0, dec=start.ra / hours)
+        if abs(there.dec) > 90.0 or not _near(there, reference.ra, reference.dec):
+            continue
+        found = solve(there, sources, reference)
+        if found is not None:
+            n = found.verification.n_matched
+            return f": {n} stars match if RA and Dec of the header are swapped"
+    return ""
 
 
 def _unlike_the_limits(found: Solution, start: Start) -> str:

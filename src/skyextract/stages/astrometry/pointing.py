@@ -117,6 +117,15 @@ def pointing(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
     return _reference_point(header)
 
 
+def unread_pointing(header: Mapping[str, Any]) -> str:
+    """Quote the first pair of pointing keywords that have values; empty if none have."""
+    for pair in POINTING_KEYS:
+        values = [str(header.get(key, "")).strip() for key in pair]
+        if any(values):
+            return ", ".join(f"{k} = {v!r}" for k, v in zip(pair, values, strict=True))
+    return ""
+
+
 def _reference_point(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
     """Return CRVAL in the frame, order and units of its WCS; of a WCS without axes, in degrees."""
     try:

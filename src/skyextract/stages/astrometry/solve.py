@@ -34,7 +34,7 @@ from skyextract.stages.astrometry.extent import Extent, extent_of
 from skyextract.stages.astrometry.fields import make_fields
 from skyextract.stages.astrometry.heldout import follows_stars, untested
 from skyextract.stages.astrometry.patterns import attempts, match_patterns
-from skyextract.stages.astrometry.pointing import Start, read_start
+from skyextract.stages.astrometry.pointing import Start, read_start, unread_pointing
 from skyextract.stages.astrometry.solution import (
     Solution,
     broken_limit,
@@ -172,7 +172,10 @@ def solve_astrometry(
     start = read_start(header, shape, wcs, config, pixel_scale)
     metrics = _no_metrics(wcs)
     if start is None:
+        quoted = unread_pointing(header)
         reason = "no WCS and no pointing in the header"
+        if quoted:
+            reason += f": {quoted} cannot be read"
     elif len(sources.x) < 3:
         reason = f"{len(sources.x)} sources with a position: too few"
     elif reference.n_stars == 0:
