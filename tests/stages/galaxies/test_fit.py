@@ -741,3 +741,15 @@ def test_disks_do_not_end_in_the_minimum_of_steep_profiles() -> None:
     fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
     assert fits.parameters[:, SPHEROID + INDEX].max() < math.log(2.0)
     assert fits.parameters[:, SPHEROID].max() < 1.3 * 1500.0
+
+
+def test_a_disk_does_not_take_a_part_of_a_spheroid() -> None:
+    """Halves of the light, which fits begin with, lead to minima of their own: a third in disks."""
+    positions, shape = grid_of(36, 3)
+    radius = np.exp(np.random.default_rng(3).uniform(math.log(2.0), math.log(5.0), 36))
+    galaxies = [sersic(1e4, r, 4.0) for r in radius]
+    image, variance, found = frame(galaxies, positions, shape, 4, half=12)
+    fits = fit_models(sky_of(image, variance), found, Profile(True, True), Run())
+    disk = fits.parameters[:, DISK]
+    assert np.median(disk) < 0.2e4
+    assert np.count_nonzero(disk == 0.0) > 3

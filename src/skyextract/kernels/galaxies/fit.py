@@ -132,8 +132,10 @@ class Rules(NamedTuple):
     limits : (n, 2, N_PARAMETERS) float64
         Lowest and highest values of each.
     start : (n, N_PARAMETERS) float64
-        Where fits begin once more, what is less steep and better to be kept; (0, N_PARAMETERS):
-        they do not.
+        Where fits begin once more, what is better and has an index no farther from the one that it
+        began with to be kept; (0, N_PARAMETERS): they do not.
+    simpler : (l,) int64
+        Parameters that are then fitted first, before all that are free.
     neighbours, first : (m,) and (n + 1,) int64
         Sources whose boxes overlap that of source i: ``neighbours[first[i]:first[i + 1]]``.  One
         without any is fitted to the image, and not taken out of the residual.
@@ -151,6 +153,7 @@ class Rules(NamedTuple):
     prior: F8
     limits: F8
     start: F8
+    simpler: I8
     neighbours: I8
     first: I8
     level: F8
@@ -285,13 +288,16 @@ def visit_sources(
         end = ROUGHLY_SETTLED if rough else SETTLED
         before[:] = own
         if rules.start.size > 0:
-            level, index = rules.level[i] - rules.wings[i], own[SPHEROID + INDEX]
+            level = rules.level[i] - rules.wings[i]
             chi2 = normal_equations(own, free, prior, work) + _log_noise(work)
             own[:] = rules.start[i]
+            again = free, rules.simpler
             least, done, settled = _fit_again(
-                own, free, prior, limits, psf, faintest, seen, pixel_grid, level, work
+                own, again, prior, limits, psf, faintest, seen, pixel_grid, level, work
             )
-            if not (least < chi2 - ANOTHER and own[SPHEROID + INDEX] < index):
+            begun = rules.start[i, SPHEROID + INDEX]
+            nearer = abs(own[SPHEROID + INDEX] - begun) <= abs(before[SPHEROID + INDEX] - begun)
+            if not (least < chi2 - ANOTHER and nearer):
                 own[:] = before
                 fits.flags[i], fits.iterations[i] = flags, iterations
                 if not apart:
@@ -336,18 +342,18 @@ def visit_sources(
 
 @helper
 def _fit_again(
-    own: F8, free: I8, prior: F8, limits: F8, psf: LocalPsf, faintest: float,
+    own: F8, free: tuple[I8, I8], prior: F8, limits: F8, psf: LocalPsf, faintest: float,
     seen: Pixels, pixel_grid: Grid, level: float, work: Work,
 ) -> tuple[float, int, bool]:  # fmt: skip
-    """Fit a profile from where it starts, as `fit_source`: with that index, and with all free.
+    """Fit a profile from where it starts, as `fit_source`: a simpler one, and with all `free`.
 
     A model that is too bright at a pixel has a larger noise there, and chi2 alone would be content
     with it: what is returned with the iterations is chi2 and the logarithms of the variances.
     """
-    held, other, total = free[free != SPHEROID + INDEX], work.own.copy(), 0
+    other, total = work.own.copy(), 0
     chi2, settled = math.inf, False
     for k in range(3):
-        those = held if k == 0 else free
+        those = free[1] if k == 0 else free[0]
         choose_groups(own, those, psf, faintest, work)
         draw_points(own, those, psf, faintest, work)
         if k > 0:

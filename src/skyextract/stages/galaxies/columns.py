@@ -12,12 +12,7 @@ from skyextract.datamodel.arrays import F4, F8, AnyArray
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.kernels.galaxies.source import DISK, POINT, SPHEROID, X, Y
 from skyextract.record import record
-from skyextract.stages.galaxies.fit import (
-    DE_VAUCOULEURS,
-    ModelFits,
-    Profile,
-    fit_models,
-)
+from skyextract.stages.galaxies.fit import ModelFits, Profile, fit_models
 from skyextract.stages.galaxies.quantities import (
     COMPONENTS,
     error_name,
@@ -32,6 +27,7 @@ from skyextract.stages.galaxies.quantities import (
 from skyextract.stages.galaxies.reported import reported
 from skyextract.stages.galaxies.scaled import scale_models
 from skyextract.stages.galaxies.scene import Sky
+from skyextract.stages.galaxies.start import DE_VAUCOULEURS
 from skyextract.stages.galaxies.wide import on_surfaces
 from skyextract.stages.pointsources.corrections import ApertureCorrections
 

@@ -41,6 +41,7 @@ from skyextract.kernels.galaxies.source import (
 )
 from skyextract.record import record
 from skyextract.stages.galaxies.level import BACKGROUND, levels_below, on_background
+from skyextract.stages.galaxies.minima import fit_again, simpler
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
 from skyextract.stages.galaxies.pairs import close_pairs, fit_pairs_again
 from skyextract.stages.galaxies.scene import (
@@ -51,7 +52,6 @@ from skyextract.stages.galaxies.scene import (
     start_fluxes,
 )
 from skyextract.stages.galaxies.start import go_to_peaks, limits_of, revive_components, start_of
-from skyextract.stages.galaxies.steep import fit_steep_again
 from skyextract.stages.galaxies.swallowed import free_of_points, restart_swallowed
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ PSF_MISFIT = 128
 
 SAMPLED = 3.0
 """FWHM in pixels above which squares of two pixels are enough for a rough fit."""
-DE_VAUCOULEURS = math.log(4.0)
 PSF_ERROR = 0.02
 """Of the PSF, relative, where odds of a point source are reckoned."""
 MOST_APART = 0.5
@@ -259,7 +258,8 @@ def fit_models(
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
     rules = Rules(
-        profile.free, profile.prior(fwhm), limits, start[:0], scene.neighbours, scene.first,
+        profile.free, profile.prior(fwhm), limits, start[:0], profile.free, scene.neighbours,
+        scene.first,
         np.zeros(n), np.full(n, profile.sky_error), np.zeros(n), fwhm, fwhm if as_point else 0.0,
     )  # fmt: skip
     fits = Fits(parameters, covariance, numbers, flags, iterations, changed)
@@ -294,9 +294,9 @@ def fit_models(
                         level=below.level, level_error=below.error, wings=below.wings
                     )
             stale[:] = boxes[:, 2] > 0
-        elif sweeps == 2 and profile.spheroid and profile.index is None:
-            once_more = partial(visit, rules=rules._replace(start=start))
-            stale |= fit_steep_again(scene, fits, once_more)
+        elif sweeps == 2 and profile.spheroid and (profile.disk or profile.index is None):
+            once_more = partial(visit, rules=simpler(rules, start, profile))
+            stale |= fit_again(scene, fits, profile, once_more)
 
     def redraw(sign: float, those: Bools) -> None:
         draw(scene, parameters, np.ones(N_PARAMETERS), sign, pixels, those)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from skyextract.stages.galaxies.fit import Profile
     from skyextract.stages.galaxies.scene import Sky
 
-EXPONENTIAL = math.log(1.0)
+EXPONENTIAL, DE_VAUCOULEURS = math.log(1.0), math.log(4.0)
+"""Ln n of these profiles."""
 MIN_RADIUS = 0.02
 """Smallest half-light radius, in FWHM of the PSF."""
 MAX_SHIFT = 0.7
