@@ -347,7 +347,7 @@ def test_sky_beside_exposure_times(read):
 
 
 @pytest.mark.parametrize(
-    "name", ["EXPTIME", "COVERAGE", "NCOMBINE", "CHI2", "SEGMENTATION", "NEXP", "CTX"]
+    "name", ["EXPTIME", "COVERAGE", "NCOMBINE", "CHI2", "SEGMENTATION", "NEXP", "CTX", "THUMBNAIL"]
 )
 def test_maps_that_are_no_images(read, name):
     (exposure,), _ = read([("SCI", 1, SCI), (name, 1, plane(4.0))])

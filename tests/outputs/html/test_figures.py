@@ -42,6 +42,15 @@ def test_residuals_of_a_fit_that_is_not_believed_are_drawn_with_the_reason():
     assert not any("FAILED" in c.note for c in residuals.photometry_figures(stars(40), SHAPE, ""))
 
 
+def test_stars_beyond_the_scale_are_no_stars_at_its_edge():
+    inside, some = stars(40), stars(40)
+    some.columns["RESIDUAL"][[0, 4]] = 2.5, -1.0  # left out of the fit
+    before, charts = (residuals.photometry_figures(c, SHAPE, "") for c in (inside, some))
+    assert "Triangles: 2 stars beyond the scale, to +2.50 mag." in charts[0].note
+    assert "Triangles" not in before[0].note
+    assert charts[0].svg.count('xlink:href="#') == before[0].svg.count('xlink:href="#')
+
+
 def test_blue_is_that_of_the_page_which_may_be_dark():
     for chart in residuals.astrometry_figures(stars(30), SHAPE, ""):
         assert "var(--blue)" in chart.svg

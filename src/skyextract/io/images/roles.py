@@ -45,7 +45,8 @@ _NAMES = {
         "SAMP", "TIME", "CON", "CTX", "EXP", "AREA", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "CAT",
         "OBJMASK", "BKG", "BACKGROUND", "CROSSTALK", "WEIGHTS", "NOISE", "PSF", "WAVELENGTH",
         "SKY", "MASKBITS", "NEXP", "EXPMAP", "STAT", "EXPTIME", "EXPOSURE", "COVERAGE", "COV",
-        "NCOMBINE", "NIMAGES", "CHI2", "SEG", "SEGM", "SEGMAP", "SEGMENTATION",
+        "NCOMBINE", "NIMAGES", "CHI2", "SEG", "SEGM", "SEGMAP", "SEGMENTATION", "THUMBNAIL",
+        "THUMB", "PREVIEW", "QUICKLOOK",
     ),
 }  # fmt: skip
 _ROLE = {name: role for role, names in _NAMES.items() for name in names}

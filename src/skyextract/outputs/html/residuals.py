@@ -93,6 +93,12 @@ def photometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
     }
     if failed:
         notes["magnitude"] += f" {failed}"
+    beyond = np.sign(residual) * (np.abs(residual) > reach)
+    if beyond.any():
+        notes["magnitude"] += (
+            f" Triangles: {np.count_nonzero(beyond)} stars beyond the scale, to "
+            f"{residual[np.argmax(np.abs(residual))]:+.2f} mag."
+        )
     known = np.isfinite(color).any() and np.ptp(color[np.isfinite(color)]) > 0.0
     if not known:
         notes["magnitude"] += " No colour of the stars is known to the fit: COLOR_TERM is 0."
@@ -108,13 +114,17 @@ def photometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
             continue
         with canvas(label, "residual (mag)") as made:
             for rows, ink, what in ((~used, VERMILION, "left out"), (used, BLUE, "of the fit")):
-                shown = thinned(np.flatnonzero(rows))
+                shown = thinned(np.flatnonzero(rows & (beyond == 0.0)))
                 if len(shown):
                     made.axes.errorbar(
-                        values[shown], np.clip(residual[shown], -reach, reach), error[shown],
+                        values[shown], residual[shown], error[shown],
                         fmt="x" if what == "left out" else "o", color=ink, ms=3.2, lw=0.5,
                         label=what,
                     )  # fmt: skip
+                for side, marker in ((1.0, "^"), (-1.0, "v")):
+                    off = values[thinned(np.flatnonzero(rows & (beyond == side)))]
+                    edge = np.full(off.size, side * 1.12 * reach)
+                    made.axes.plot(off, edge, marker, color=ink, ms=4.5)
             made.axes.axhline(0.0, color=GREY, lw=0.8)
             made.axes.set_ylim(-1.25 * reach, 1.25 * reach)
             made.axes.set_xlim(*value_range(values, 0.3))

@@ -60,6 +60,8 @@ def straight_line(x: F8, values: F8, sigma: F8) -> tuple[float, float, float]:
 def _beyond_noise(residuals: F8, sigma: F8, n_terms: int) -> float:
     """Return the scatter of residuals that their errors do not explain."""
     weights = sigma**-2.0
+    if not weights.sum() > 0.0:
+        return 0.0
     free = weights.sum() - float(np.sum(weights**2)) / weights.sum()
     excess = float(weights @ residuals**2) - (len(residuals) - n_terms)
     return math.sqrt(max(excess / free, 0.0)) if free > 0.0 else 0.0
