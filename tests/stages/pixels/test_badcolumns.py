@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.stages.pixels.badcolumns import bad_columns
+from skyextract.stages.pixels.badcolumns import bad_columns, bad_rows
 from tests.compare.marked import marked_by
 from tests.simulate.crowds import simulate
 
@@ -41,11 +41,24 @@ def test_offset_columns(seed, height):
     assert not marked[:, others].any()
 
 
+def test_rows_that_go_on_to_an_edge():
+    """Of a detector that is read along them, and not the spectra that a grating draws."""
+    image, *_ = sky_frame(1)
+    image[100] += 40.0
+    image[200, 150:] += 40.0
+    image[300, 120:280] += 40.0
+    n, marked = marked_by(bad_rows, image)
+    assert n == 2
+    assert marked[100].mean() > 0.9
+    assert marked[200, 192:].mean() > 0.9
+    assert marked.sum() == marked[[100, 200]].sum()
+    assert marked_by(bad_columns, image)[0] == 0
+
+
 def test_stars_of_a_crowd_are_no_columns():
     """20 stars per 100 FWHM^2, of which some had a noisy column by chance."""
     image = simulate("20", 400, 3).image
-    n, _ = marked_by(bad_columns, image)
-    assert n == 0
+    assert [marked_by(find, image)[0] for find in (bad_columns, bad_rows)] == [0, 0]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -1,8 +1,9 @@
-"""Columns of a detector, or parts of them, that are offset or noisy though nothing says so.
+"""Columns of a detector, or parts of them, that are offset or noisy though nothing says so; rows.
 
 A filter of the width of the PSF finds sources all along them.  A defect is one or two columns
 wide, has one height over hundreds of rows, and what is beside it is as it should be; nothing on
-the sky is like that.
+the sky is like that.  Rows are columns of detectors that are read along them, and of frames that
+were turned.
 """
 
 from __future__ import annotations
@@ -53,21 +54,37 @@ _LOST = np.uint16(Mask.NO_DATA | Mask.BAD | Mask.SAT)
 
 def bad_columns(exposure: Exposure, run: Run) -> tuple[int, I8]:
     """Return the number of columns with a defect, and the indices ``y * nx + x`` of its pixels."""
-    image, mask = exposure.image, exposure.mask
+    found = _bad_columns(exposure.image, exposure.mask, run)
+    return len(found), np.concatenate([np.zeros(0, np.int64), *found])
+
+
+def bad_rows(exposure: Exposure, run: Run) -> tuple[int, I8]:
+    """Return the number of rows with a defect, and the indices ``y * nx + x`` of its pixels.
+
+    They go on to an edge of the frame, as spectra do not, which prisms and gratings draw along rows
+    more often than along columns.
+    """
+    ny, nx = exposure.shape
+    found = []
+    for pixels in _bad_columns(exposure.image.T, exposure.mask.T, run):
+        x, y = np.divmod(pixels, ny)
+        if x[0] < BLOCK or x[-1] >= nx - BLOCK:
+            found.append(y * nx + x)
+    return len(found), np.concatenate([np.zeros(0, np.int64), *found])
+
+
+def _bad_columns(image: F4, mask: U2, run: Run) -> list[I8]:
     ny, nx = image.shape
-    nothing = 0, np.zeros(0, np.int64)
     n_blocks = min(ny // BLOCK, max(4, MAX_SAMPLE // (BLOCK * nx)))
     if n_blocks < MIN_BLOCKS or nx < 8 * ECHO:
-        return nothing
+        return []
     starts = np.linspace(0, ny - BLOCK, n_blocks).astype(int)
     found = run.map(lambda a: _offsets(image[a : a + BLOCK], mask[a : a + BLOCK]), starts.tolist())
     blocks = _Blocks(starts, *(np.array(values) for values in zip(*found, strict=True)))
     bad = _defects(blocks, image)
     pixels = [_pixels(image, blocks, int(x), bad[:, x]) for x in np.flatnonzero(bad.any(axis=0))]
     pixels = [some for some in pixels if some.size]
-    if not pixels or len(pixels) > MAX_SHARE * nx:
-        return nothing
-    return len(pixels), np.concatenate(pixels)
+    return pixels if len(pixels) <= MAX_SHARE * nx else []
 
 
 @record

@@ -15,7 +15,7 @@ from skyextract.stages.patterns.fringes import without_fringes
 from skyextract.stages.patterns.lineoffsets import without_line_offsets
 from skyextract.stages.patterns.satellites import without_trails
 from skyextract.stages.pixels.areas import without_empty_areas
-from skyextract.stages.pixels.badcolumns import bad_columns
+from skyextract.stages.pixels.badcolumns import bad_columns, bad_rows
 from skyextract.stages.pixels.chips import without_steps_at_gaps
 from skyextract.stages.pixels.clippedpeaks import with_doubt_of_clipped_peaks
 from skyextract.stages.pixels.dead import dead_pixels
@@ -64,7 +64,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     # Lines and pixels of the detector, and what lies over the sky.
     exposure = _without_filled(exposure, run)
     exposure = without_line_offsets(exposure, run)
-    exposure = _without_columns(exposure, run)
+    exposure = _without_lines(exposure, run)
     exposure = _without_dead(exposure, run)
     exposure = without_steps_at_gaps(exposure, run)
     exposure = without_fringes(exposure, run)
@@ -94,15 +94,22 @@ def _without_filled(exposure: Exposure, run: Run) -> Exposure:
     return _with_bad(exposure, pixels)
 
 
-def _without_columns(exposure: Exposure, run: Run) -> Exposure:
-    """Mark columns that are offset or noisy, which are interpolated, too."""
-    n_columns, pixels = bad_columns(exposure, run)
-    if not pixels.size:
+def _without_lines(exposure: Exposure, run: Run) -> Exposure:
+    """Mark columns and rows that are offset or noisy, which are interpolated, too."""
+    n_columns, in_columns = bad_columns(exposure, run)
+    n_rows, in_rows = bad_rows(exposure, run)
+    if n_columns:
+        run.warn(
+            "columns, or parts of them, that are offset or noisy are masked (DATA_CHECK): "
+            f"{n_columns}"
+        )
+    if n_rows:
+        run.warn(
+            f"rows, or parts of them, that are offset or noisy are masked (DATA_CHECK): {n_rows}"
+        )
+    if not (n_columns or n_rows):
         return exposure
-    run.warn(
-        f"columns, or parts of them, that are offset or noisy are masked (DATA_CHECK): {n_columns}"
-    )
-    return _with_bad(exposure, pixels)
+    return _with_bad(exposure, np.concatenate([in_columns, in_rows]))
 
 
 def _with_bad(exposure: Exposure, pixels: I8) -> Exposure:
