@@ -23,6 +23,8 @@ SPARE = 8
 
 _MOST_ZEROS = 24
 """Zeros before a one that are counted in one step."""
+_ZEROS = np.array([8, *(8 - byte.bit_length() for byte in range(1, 256))], np.uint8)
+"""Zeros before the first one of a byte."""
 
 
 @helper
@@ -38,18 +40,11 @@ def _window(data: U1, at: int) -> np.uint64:
 @helper
 def _zeros(word: np.uint64) -> int:
     """Return the number of zeros before the first one of 64 bits, at most `_MOST_ZEROS` + 8."""
-    top = int(np.int64(word >> np.uint64(32)))
     n = 0
-    while top < 1 << 24 and n < _MOST_ZEROS:
-        top <<= 8
+    while word >> np.uint64(56) == np.uint64(0) and n < _MOST_ZEROS:
+        word <<= np.uint64(8)
         n += 8
-    if top < 1 << 28:
-        top <<= 4
-        n += 4
-    if top < 1 << 30:
-        top <<= 2
-        n += 2
-    return n if top >= 1 << 31 else n + 1
+    return n + int(_ZEROS[word >> np.uint64(56)])
 
 
 @helper
@@ -78,23 +73,26 @@ def _decode(data: U1, first: int, size: int, n_bits: int, block: int, out: I4) -
         at += n_code
         if at > end:
             return False
+        word, left = np.uint64(0), 0  # bits from `at` on, of which so many are known
         for k in range(start, past):
             difference = 0
             if split == raw:
                 difference = _bits(_window(data, at), 0, n_bits)
                 at += n_bits
             elif split >= 0:
-                word = _window(data, at)
+                if left < _MOST_ZEROS + 8 + 1 + split:
+                    word, left = _window(data, at), 57
                 zeros = _zeros(word)
                 if zeros > _MOST_ZEROS:
                     zeros = 0
                     while at + zeros < end and _bits(_window(data, at + zeros), 0, 1) == 0:
                         zeros += 1
-                    at += zeros
-                    word, at = _window(data, at), at - zeros
-                    difference = (zeros << split) | _bits(word, 1, split)
+                    difference = (zeros << split) | _bits(_window(data, at + zeros), 1, split)
+                    left = 0
                 else:
                     difference = (zeros << split) | _bits(word, zeros + 1, split)
+                    word <<= np.uint64(zeros + 1 + split)
+                    left -= zeros + 1 + split
                 at += zeros + 1 + split
             if at > end:
                 return False
