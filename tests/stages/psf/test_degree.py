@@ -138,7 +138,7 @@ def test_positions_of_bright_drizzled_stars():
     Over four frames: what the phases of one make of an axis is .7 to 2.3 of what is claimed.
     """
     kind, squares = KINDS["drizzle 1.6, once"], []
-    for seed in (4, 5, 6, 7):
+    for seed in (5, 6, 7, 8):
         frame = make(kind, seed)
         gain = frame.header["GAIN"]
         psf = psf_of(frame.image, gain)

@@ -166,3 +166,30 @@ def along_rays(
             value[ray, i] = np.float32(np.nan)
             if 0 <= column < nx and 0 <= row < ny and not bad[row, column]:
                 value[ray, i] = image[row, column] / sigma
+
+
+@kernel
+def clip_rays(value: F4, level: F4, limit: np.float32, mean: F4) -> None:
+    """Take a level off each step of rays, clip what is left, and average it along each ray.
+
+    Parameters
+    ----------
+    value : (n_rays, n) float32
+        In and out; NaN where nothing is known.
+    level : (n,) float32
+    limit : float32
+        Largest absolute value that is left.
+    mean : (n_rays,) float32
+        Output; infinite where half of the steps or fewer are known.
+    """
+    n = value.shape[1]
+    for ray in range(value.shape[0]):
+        line = value[ray]
+        total, number = np.float32(0.0), 0
+        for i in range(n):
+            left = min(max(line[i] - level[i], -limit), limit)
+            known = line[i] == line[i]
+            line[i] = left if known else np.float32(np.nan)
+            total += left if known else np.float32(0.0)
+            number += known
+        mean[ray] = total / np.float32(number) if 2 * number > n else np.float32(np.inf)

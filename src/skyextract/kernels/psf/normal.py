@@ -11,6 +11,7 @@ vector instructions: what is left over would be worked on number by number.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,3 +154,33 @@ def multiply(
                     rows[j, b] = columns[b, j]
             _back(rows, first_y, weight_y, model)
         _add_models(images, here, out)
+
+
+@kernel
+def add_nearest(weight: F4, step: float, cx: F8, cy: F8, out: F8) -> None:
+    """Add the weight of the pixel nearest to each coefficient, of all stars, to `out`.
+
+    Parameters
+    ----------
+    weight : (n_stars, size, size) float32
+        0 is added outside of a stamp.
+    step, cx, cy
+        As in `multiply`.
+    out : (n, n) float64
+    """
+    n, size = out.shape[0], weight.shape[1]
+    column = np.empty(n, dtype=np.int64)
+    middle = 0.5 * (n - 1)
+    for s in range(len(weight)):
+        # Few coefficients are outside: their rows and columns are at both ends.
+        low, high = n, 0
+        for b in range(n):
+            column[b] = math.floor(cx[s] + (b - middle) * step + 0.5)
+            if 0 <= column[b] < size:
+                low, high = min(low, b), b + 1
+        for a in range(n):
+            row = math.floor(cy[s] + (a - middle) * step + 0.5)
+            if 0 <= row < size:
+                line = weight[s, row]
+                for b in range(low, high):
+                    out[a, b] += line[column[b]]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Columns of the output of `fit_stars`.
 CHI2, N_PIXELS, FLUX_VARIANCE, N_CLIPPED = range(4)
 
+SETTLED = 0.003
+"""Relative change of the flux and shifts in pixels, summed, after which the next step is none."""
+
 CLIP_ACCURACY = 0.03
 """Relative error of the model that clipping allows for: it is not perfect yet at first."""
 
@@ -182,7 +185,7 @@ def fit_stars(
         Sampling of the model in pixels.
     rules : StarRules
     n_iterations : int
-        Gauss-Newton steps.
+        Gauss-Newton steps, at most.
     stars : Stars
         cx, cy, flux are in and out, weight and target are results.
     out : (n_stars, 4) float64
@@ -222,9 +225,12 @@ def fit_stars(
                 break
             fx = (c[1, 0] * vector[0] + c[1, 1] * vector[1] + c[1, 2] * vector[2]) / determinant
             fy = (c[2, 0] * vector[0] + c[2, 1] * vector[1] + c[2, 2] * vector[2]) / determinant
+            change = abs(f - flux[s]) / f + abs(fx / f) + abs(fy / f)
             flux[s] = f
             cx[s] += min(max(fx / f, -0.5), 0.5)
             cy[s] += min(max(fy / f, -0.5), 0.5)
+            if change < SETTLED:
+                break
         place_stamp(cx[s], cy[s], step, n, 0, 0, size, size, grid)
         spline_values(local, grid, size, size, False, model)
         _weigh_pixels(stamp, noise, model[0], cx[s], cy[s], flux[s], rules, stars.weight[s], out[s])

@@ -14,7 +14,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.noise import median
-from skyextract.kernels.detection.rays import along_rays
+from skyextract.kernels.detection.rays import along_rays, clip_rays
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.stages.chance import log_choices
 from skyextract.stages.detection.marked import Marked
@@ -91,8 +91,8 @@ def find_spikes(
         return None
     first = max(NEAREST * fwhm, EXTENT * median(a[stars]))
     r = np.arange(first, max(FARTHEST * fwhm, 2.0 * first), max(1.0, STEP * fwhm))
-    both = _rays(image, sigma, bad, x[stars], y[stars], r)
-    own = _own_light(both)
+    both, means = _rays(image, sigma, bad, x[stars], y[stars], r)
+    own = _own_light(means)
     directions = _directions(own) if stars.size >= LEAST else np.zeros(0)
     rows = np.zeros(x.size, np.bool_)
     if directions.size:
@@ -104,7 +104,8 @@ def find_spikes(
         # What one star alone shows is bright, and long.
         r = np.arange(first, max(image.shape), max(1.0, STEP * fwhm))
         some = stars[alone]
-        shining = list(zip(some, _rays(image, sigma, bad, x[some], y[some], r), strict=True))
+        both, _ = _rays(image, sigma, bad, x[some], y[some], r)
+        shining = list(zip(some, both, strict=True))
         directions = _sharper(shining[0][1], directions)
     for star, rays in shining:
         light = _light(rays, directions)
@@ -120,22 +121,28 @@ def find_spikes(
     return Marked(rows, message, MANY)
 
 
-def _rays(image: F4, sigma: float, bad: Bools, x: F8, y: F8, r: F8) -> F4:
-    """Return the light along rays, (stars, 2, directions, steps), less that of other directions.
+def _rays(image: F4, sigma: float, bad: Bools, x: F8, y: F8, r: F8) -> tuple[F4, F4]:
+    """Return the light along rays, less that of other directions, and its means.
 
     In sigma, clipped; NaN where there is none.  The second half of the circle comes second.
+
+    Returns
+    -------
+    rays : (stars, 2, directions, steps) float32
+    means : (stars, 2, directions) float32
+        Infinite where most of a ray is unknown.
     """
     angle = np.arange(2 * N_DIRECTIONS) * math.pi / N_DIRECTIONS
     dx, dy = np.cos(angle)[:, None] * r, np.sin(angle)[:, None] * r
     rays = np.empty((x.size, *dx.shape), np.float32)
+    means = np.empty(rays.shape[:2], np.float32)
     for k in range(x.size):
         value = rays[k]
         along_rays(image, bad, np.float32(sigma), float(x[k]), float(y[k]), dx, dy, value)
         # Of neighbours in memory: numpy sorts these in vectors.
         some = np.ascontiguousarray(value[::SOME].T)
-        value -= _median(some, 1)[:, 0]
-        np.clip(value, -CLIP, CLIP, out=value)
-    return rays.reshape(x.size, 2, N_DIRECTIONS, r.size)
+        clip_rays(value, _median(some, 1)[:, 0], np.float32(CLIP), means[k])
+    return rays.reshape(x.size, 2, N_DIRECTIONS, r.size), means.reshape(x.size, 2, N_DIRECTIONS)
 
 
 def _median(value: F4, axis: int) -> F4:
@@ -157,14 +164,10 @@ def _middle(own: F8) -> F8:
     return middle
 
 
-def _own_light(both: F4) -> F8:
+def _own_light(means: F4) -> F8:
     """Return the light of stars in each direction, (stars, directions), in units of sigma."""
-    known = ~np.isnan(both)
-    number = known.sum(axis=3)
-    mean = np.where(known, both, np.float32(0.0)).sum(axis=3) / np.maximum(number, 1)
-    enough = number > 0.5 * both.shape[3]
     # A spike is on both sides; a neighbour is on one.
-    own = np.where(enough, mean, np.inf).min(axis=1)
+    own = means.min(axis=1)
     own = np.where(np.isfinite(own), own, 0.0)
     return np.asarray(own - _middle(own), np.float64)
 

@@ -82,6 +82,7 @@ def build_psf(
     sampling: float = 0.0,
     size: int = 0,
     held_out: Bools | None = None,
+    rough: bool = False,
     run: Run,
 ) -> PsfFit:
     """Build a PSF model from a sample of stars.
@@ -103,6 +104,8 @@ def build_psf(
         Samples per side (PSF_SIZE); 0 chooses it from the FWHM.
     held_out : (n,) bool, optional
         Stars that the model is not made of, only fitted with.
+    rough : bool
+        All solutions are as the first one: the model serves to look for stars and cosmic rays.
     run : Run
         Threads.
 
@@ -175,7 +178,7 @@ def build_psf(
             solution = prior.copy()
             stray = None
             solver.fit(solution)
-        left = LEFT if turn else FIRST_LEFT
+        left = LEFT if turn and not rough else FIRST_LEFT
         stray, solution = solve(solver, prior, stray, left)
         # The middle of the model is where windowed positions of stars are, those of astrometry; a
         # round window walks along a trail that is brighter at one end.

@@ -166,8 +166,9 @@ class _Maker:
     run: Run
 
     def build(
-        self, sample: StarSample, variation: Variation, held_out: Bools | None = None
-    ) -> PsfFit:
+        self, sample: StarSample, variation: Variation, held_out: Bools | None = None,
+        rough: bool = False,
+    ) -> PsfFit:  # fmt: skip
         """Make a model that varies so."""
         return build_psf(
             self.data,
@@ -179,6 +180,7 @@ class _Maker:
             sampling=self.settings.psf_sampling,
             size=max(self.settings.psf_size, default=0),
             held_out=held_out,
+            rough=rough,
             run=self.run,
         )
 
@@ -200,7 +202,7 @@ class _Maker:
             if fits and float(fit.used.mean()) < MORE_KEPT * kept:
                 return constant
         else:
-            fit = self.build(sample, Variation(wanted))
+            fit = self.build(sample, Variation(wanted), rough=preliminary)
         if preliminary or not is_last or (sample.neighbours is None and fit.free_share < MIN_FREE):
             return fit  # another pass comes
         return with_best_degree(fit, sizes, Trials(partial(self.build, sample), {}), most)

@@ -12,7 +12,7 @@ from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psf import Psf, polynomial_terms, powers
 from skyextract.datamodel.psfshape import radius_with_ends
-from skyextract.kernels.psf.normal import filled_up, multiply
+from skyextract.kernels.psf.normal import add_nearest, filled_up, multiply
 from skyextract.kernels.psf.peaks import Peaks
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
@@ -195,12 +195,17 @@ class Solver:
         as the stars, whatever the pixel size.
         """
         edges = squared_edges(1.5 * self.step * n / 2, self.fwhm)
-        sums = np.zeros((len(edges) - 1, 3))
-        radial_sums(
-            self.stamps, self.noise, self.inverse_gain, ACCURACY, self.cx, self.cy,
-            np.where(self.used, self.flux, 0.0), peak, np.array(shape), edges, sums,
-        )  # fmt: skip
-        profile = SmoothProfile.of_sums(sums, self.fwhm)
+        flux, form = np.where(self.used, self.flux, 0.0), np.array(shape)
+
+        def of_part(part: slice) -> F8:
+            sums = np.zeros((len(edges) - 1, 3))
+            radial_sums(
+                self.stamps[part], self.noise[part], self.inverse_gain, ACCURACY, self.cx[part],
+                self.cy[part], flux[part], peak, form, edges, sums,
+            )  # fmt: skip
+            return sums
+
+        profile = SmoothProfile.of_sums(np.sum(self.run.map(of_part, self.parts), 0), self.fwhm)
         axis = ((np.arange(n) - (n - 1) / 2) * self.step).astype(np.float64)
         r2 = (
             shape[0] * axis[None, :] ** 2
@@ -347,23 +352,13 @@ class Solver:
 
         The weight of the pixel nearest to a coefficient, times the pixels per coefficient.
         """
-        size = self.weight.shape[1]
-        place = (np.arange(n) - 0.5 * (n - 1)) * self.step + 0.5
-        row, column = (
-            np.floor(place + centre[:, None]).astype(np.int64) for centre in (self.cy, self.cx)
-        )
-        # Those outside of a stamp are in a row or column of zeros around it.
-        row, column = (np.clip(v, -1, size) + 1 for v in (row, column))
-        side = size + 2
-        weight = np.zeros((len(row), side, side), np.float32)
-        weight[:, 1:-1, 1:-1] = self.weight
-        first = (np.arange(len(row)) * side)[:, None] + row
 
-        def of_rows(band: tuple[int, int]) -> F8:
-            at = (first[:, slice(*band)] * side)[:, :, None] + column[:, None, :]
-            return np.asarray(weight.take(at).sum(axis=0, dtype=np.float64) * self.step**2)
+        def of_part(part: slice) -> F8:
+            out = np.zeros((n, n))
+            add_nearest(self.weight[part], self.step, self.cx[part], self.cy[part], out)
+            return out
 
-        return np.concatenate(self.run.map(of_rows, self.run.bands(n, least=8)))
+        return np.asarray(np.sum(self.run.map(of_part, self.parts), 0) * self.step**2)
 
     def adapt(self, prior: F8, solution: F8, stray: F8) -> tuple[F8, F8 | None] | None:
         """Return another prior if the stars show that this one is too narrow.

@@ -315,8 +315,11 @@ def _part_of_one_direction(sizes: Sizes, model: ModelSizes, shape: tuple[int, in
     """
     u, v = field_of(sizes.x, sizes.y, shape)
     least, best = (math.log(BY_CHANCE), 0.0), None
+    longish = np.flatnonzero(~sizes.is_round)
+    if longish.size < MIN_TRAILS:
+        return None
     for across, along, inside in rectangles_and_strips(u, v):
-        rows = np.flatnonzero(inside & ~sizes.is_round)
+        rows = longish[inside[longish]]
         if rows.size < MIN_TRAILS or 2 * rows.size <= np.count_nonzero(inside):
             continue
         area = (across[1] - across[0]) * (along[1] - along[0])

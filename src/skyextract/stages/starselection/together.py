@@ -75,10 +75,10 @@ def part_of_few(
     if log_of_sizes(np.flatnonzero(alike)) > math.log(BY_SIZE):  # as in most fields
         return None
     least, best = (math.log(BY_PLACE), 0.0), None
-    parts = list(rectangles_and_strips(u, v, CELLS))
+    parts, those = list(rectangles_and_strips(u, v, CELLS)), np.flatnonzero(alike)
     for across, along, inside in parts:
-        rows, n_inside = np.flatnonzero(inside & alike), int(np.count_nonzero(inside))
-        k = rows.size
+        rows = those[inside[those]]
+        k, n_inside = rows.size, int(np.count_nonzero(inside))
         if k < FEW or k < MOST * n_inside:
             continue
         if log_of_sizes(rows) > math.log(BY_SIZE):
