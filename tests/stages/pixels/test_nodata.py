@@ -74,6 +74,23 @@ def test_padding_of_any_value(outside, value, integer):
     assert run.warnings[0].startswith(f"{share:.2g} % of the frame are no data")
 
 
+@pytest.mark.parametrize("value", [0.0, 1000.0])
+@pytest.mark.parametrize("integer", [True, False])
+def test_small_patches_of_one_value(value, integer):
+    """Fiducial crosses, defects and trails that were filled in: no light of a star is there."""
+    image = sky() + stars(3e4)
+    image = np.rint(image) if integer else image
+    filled = np.zeros(SHAPE, bool)
+    filled[40:52, 30:42] = True
+    filled[100, 60:75] = filled[93:108, 67] = True
+    image[filled] = value
+    result, run = checked(image)
+    missing = (result.mask & Mask.NO_DATA) != 0
+    assert missing[filled].all()
+    assert np.count_nonzero(missing & ~filled) <= 10
+    assert "of the frame are no data" in run.warnings[0]
+
+
 @pytest.mark.parametrize("rms", [0.05, 0.18, 0.34, 0.6, 2.0])
 def test_coarse_noise_is_no_padding(rms):
     v, _ = np.indices(SHAPE)

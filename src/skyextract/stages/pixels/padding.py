@@ -22,7 +22,10 @@ from skyextract.stages.pixels.saturation import MAX_CLIPPED_SHARE
 MIN_RUN = 32
 """So many equal pixels in a row or column are looked at: noise that has two values of equal
 chance makes one such run in 1e9 pixels."""
-MIN_AREA = 64
+FINE, RARE, SHORTEST = 0.15, 1e-4, 6
+"""Where fewer neighbours than this share are equal, shorter runs are looked at: those of which
+noise would make so many in the frame, and no shorter ones than this."""
+MIN_AREA = 30
 MAX_VALUES = 8
 """Values per image that can be padding, those with the most runs."""
 MAX_SEEDS = 100_000
@@ -48,7 +51,8 @@ SAMPLE = 100_000
 def mark_padding(exposure: Exposure, without: Bools, run: Run) -> list[tuple[float, int]]:
     """Add areas of one exact value to `without`; return values and numbers of pixels."""
     image = exposure.image
-    found = run.map(lambda band: _runs(exposure, band), run.bands(image.shape[0]))
+    length = _shortest_run(image)
+    found = run.map(lambda band: _runs(exposure, length, band), run.bands(image.shape[0]))
     seeds = np.concatenate(found)[:MAX_SEEDS]
     if not seeds.size:
         return []
@@ -64,10 +68,20 @@ def mark_padding(exposure: Exposure, without: Bools, run: Run) -> list[tuple[flo
     return areas
 
 
-def _runs(exposure: Exposure, band: tuple[int, int]) -> I8:
+def _shortest_run(image: F4) -> int:
+    """Return how many equal pixels in a line noise does not make, by how many neighbours are."""
+    rows = image[:: max(1, image.size // SAMPLE)]
+    equal = float(np.mean(rows[:, 1:] == rows[:, :-1])) if rows.shape[1] > 1 else 1.0
+    if equal >= FINE:
+        return MIN_RUN
+    share = max(equal, 1e-9)
+    return max(SHORTEST, math.ceil(1.0 + math.log(RARE / image.size) / math.log(share)))
+
+
+def _runs(exposure: Exposure, length: int, band: tuple[int, int]) -> I8:
     seeds = np.empty(MAX_SEEDS, np.int64)
     n = constant_runs(
-        exposure.image, exposure.mask, int(Mask.NO_DATA | Mask.SAT), MIN_RUN, *band, seeds
+        exposure.image, exposure.mask, int(Mask.NO_DATA | Mask.SAT), length, *band, seeds
     )
     return seeds[:n]
 
