@@ -254,6 +254,15 @@ def test_mismatch(tmp_path, kind, cards, message):
     assert any(message in warning for warning in run.warnings)
 
 
+def test_a_gain_that_corrects_the_cards_is_for_the_calibration_frames_too(tmp_path):
+    """They have the same wrong card, as those of amplifiers of other gains have one of these."""
+    name = write(tmp_path / "c.fits", 600.0, EXPTIME=0.0, GAIN=2.0)
+    values = {"ISR_BIAS": name, "ISR_BIAS_STATE": "MASTER", "ISR_GAIN": "4"}
+    load(tmp_path, {"GAIN": 2.0}, **values)
+    with pytest.raises(ImageError, match="gain 2, not 3"):
+        load(tmp_path, {"GAIN": 3.0}, **values)
+
+
 @pytest.mark.parametrize(("kind", "cards"), [
     ("BIAS", {"CALSTAT": "BDF"}), ("FLAT", {"CALSTAT": "BDF"}), ("FLAT", {"FLATCOR": "yes"}),
 ])  # fmt: skip
