@@ -11,6 +11,7 @@ import pytest
 
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import FlagsSky, Mask
+from skyextract.datamodel.mosaic import MosaicPlane
 from skyextract.datamodel.psf import Psf
 from skyextract.errors import ConfigError, ImageError
 from skyextract.run import Run
@@ -348,6 +349,19 @@ def test_association_selects_and_renumbers() -> None:
     np.testing.assert_array_equal(measured.detections.x[measured.rows] + 1.0, sources["X_IMAGE"])
     with pytest.raises(ConfigError, match="ASSOC"):
         run_measure(exposure, wanted, config, MeasureInputs(associates=table[:, :2]))
+
+
+def test_the_list_of_a_mosaic_is_in_pixels_of_the_full_frame() -> None:
+    exposure, px, py = frame()
+    mosaic = MosaicPlane("GREEN", 1.0, 0.0)
+    table = np.column_stack([2.0 * px + 2.0, 2.0 * py + 1.0])[:20]
+    config = replace(BASIC, assoc=replace(BASIC.assoc, assoc_params=(1, 2), assoc_data=(1, 2)))
+    wanted = POSITIONS | {"VECTOR_ASSOC", "NUMBER_ASSOC"}
+    found = run_measure(exposure, wanted, config, MeasureInputs(associates=table, mosaic=mosaic))
+    assert found.sources.n_rows == 20
+    whole = mosaic.on_full_frame(found.sources, {"X_IMAGE": "pixel", "Y_IMAGE": "pixel"})
+    np.testing.assert_allclose(whole["VECTOR_ASSOC"][:, 0], whole["X_IMAGE"], atol=1.0)
+    np.testing.assert_allclose(whole["VECTOR_ASSOC"][:, 1], whole["Y_IMAGE"], atol=1.0)
 
 
 def test_flag_maps() -> None:

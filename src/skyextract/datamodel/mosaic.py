@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from skyextract.datamodel.arrays import AnyArray
+from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.record import record
 
@@ -263,10 +263,14 @@ class MosaicPlane:
                 whole = self._first(position[1])
                 new = step * (values - 1) + whole + (step if position[2] == "MAX" else 1)
             else:
-                first = self.x0 if position[1] == "X" else self.y0
-                new = step * (values.astype("f8") - 1.0) + first + 1.0
+                new = self.full_pixels(values.astype("f8"), position[1])
             changed[name] = new.astype(values.dtype)
         return catalog.with_columns(**changed)
+
+    def full_pixels(self, values: F8, axis: str) -> F8:
+        """Return FITS pixels of the full frame, along X or Y, of those of the plane."""
+        first = self.x0 if axis == "X" else self.y0
+        return self.step * (values - 1.0) + first + 1.0
 
     def _first(self, axis: str) -> int:
         """Return the first pixel of the full frame: of Bayer's filters that of the colour."""

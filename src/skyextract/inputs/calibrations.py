@@ -384,7 +384,7 @@ def _prepare(
     if lost.any():
         image[lost != 0] = np.nan
     if kind in ("flat", "fringe"):
-        level = np.float32(flat_level(image, frame.name))
+        level = flat_level(image, frame.header, frame.name)
         image /= level
         variance = variance / level**2
     return image, variance if single and variance.size else None

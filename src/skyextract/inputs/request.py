@@ -13,6 +13,7 @@ from skyextract.columns.request import PSF_COLUMNS, Requested, base_columns, nee
 from skyextract.columns.table import COLUMNS
 from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.mosaic import MosaicPlane
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.inputs.frames import Image
 from skyextract.inputs.sidefiles import Inputs
@@ -174,15 +175,20 @@ def measure_inputs(
         network=inputs.network,
         filter=inputs.filter,
         associates=associates,
+        mosaic=MosaicPlane.from_header(exposure.header),
     )
 
 
 def _associates_in_pixels(table: F8, exposure: Exposure, settings: Settings) -> F8:
-    """Replace sky positions of the ASSOC list by FITS pixels."""
+    """Replace sky positions of the ASSOC list by FITS pixels of the full frame."""
     if exposure.wcs is None:
         raise settings.error("ASSOCCOORD_TYPE", "the image has no celestial WCS")
     x, y = (column - 1 for column in settings.config.assoc.assoc_params[:2])
     table = table.copy()
     px, py = exposure.wcs.to_pixel(table[:, x], table[:, y])
     table[:, x], table[:, y] = px + 1.0, py + 1.0
+    mosaic = MosaicPlane.from_header(exposure.header)
+    if mosaic is not None:
+        table[:, x] = mosaic.full_pixels(table[:, x], "X")
+        table[:, y] = mosaic.full_pixels(table[:, y], "Y")
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from skyextract.datamodel.calibrations import Linearity, Master
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header, header_number, observation
+from skyextract.datamodel.mosaic import mosaic_pattern
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.atomic import atomic_output
 from skyextract.io.checksums import file_facts
@@ -148,9 +150,9 @@ def read_master(
         variance = np.where(np.isfinite(variance), variance, np.float32(0.0))
     facts = exposure.history.get("master", {})
     if kind == "flat":
-        level = flat_level(image, name)
-        image = image / np.float32(level)
-        variance = None if variance is None else variance / np.float32(level**2)
+        level = flat_level(image, exposure.header, name)
+        image = image / level
+        variance = None if variance is None else variance / level**2
     header = observation(exposure.header)
     times = [exposure_seconds(header, key) for key in ("DARKTIME", *exposure_keys)]
     known = [time for time in times if time is not None and time >= 0.0]
@@ -160,14 +162,35 @@ def read_master(
     )  # fmt: skip
 
 
-def flat_level(image: F4, name: str) -> float:
-    """Return the median of the pixels of a flat that have a positive value.
+def flat_level(image: F4, header: Header | None, name: str) -> F4:
+    """Return the median of a flat, of a colour mosaic that of the colour of each pixel.
+
+    The colours of the lamp, or of the twilight, are not those of the sky: a flat of one level would
+    change the electrons of each colour by what it is brighter or fainter in the lamp.
+
+    Returns
+    -------
+    () or (ny, nx) float32
 
     Raises
     ------
     ImageError
-        There is none, or most are not positive.
+        No pixel has a value above 0, or most have not.
     """
+    pattern = mosaic_pattern(header or {}, image.shape)
+    if not pattern:
+        return np.array(_median_light(image, name), np.float32)
+    n = math.isqrt(len(pattern))
+    colours, cell = np.array(list(pattern)).reshape(n, n), np.empty((n, n), np.float32)
+    for colour in np.unique(colours):
+        parts = [image[y::n, x::n].ravel() for y, x in np.argwhere(colours == colour)]
+        cell[colours == colour] = _median_light(np.concatenate(parts), name)
+    ny, nx = image.shape
+    return np.tile(cell, (-(-ny // n), -(-nx // n)))[:ny, :nx]
+
+
+def _median_light(image: F4, name: str) -> float:
+    """Return the median of the pixels of a flat that have a positive value."""
     good = image[np.isfinite(image) & (image > 0.0)]
     if good.size < 0.5 * np.isfinite(image).sum() or not good.size:
         raise ImageError(f"{name}: the flat is zero or negative")

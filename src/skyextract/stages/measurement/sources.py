@@ -16,6 +16,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, AnyArray, Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.flags import FlagsSky
+from skyextract.datamodel.mosaic import MosaicPlane
 from skyextract.errors import ConfigError, ImageError
 from skyextract.kernels.measurement.localsky import local_backgrounds
 from skyextract.kernels.measurement.vignettes import shifted_vignettes, vignettes
@@ -85,7 +86,9 @@ class MeasureInputs:
     filter : str or None
         Text of the FILTER_NAME file, where that is a file.
     associates : (m, k) float64 or None
-        Table of ASSOC_NAME, all columns; positions in FITS pixels.
+        Table of ASSOC_NAME, all columns; positions in FITS pixels of the full frame.
+    mosaic : MosaicPlane or None
+        The colour of a mosaic that the image is.
     """
 
     pixel_scale: float = 1.0
@@ -95,6 +98,7 @@ class MeasureInputs:
     network: str | None = None
     filter: str | None = None
     associates: F8 | None = None
+    mosaic: MosaicPlane | None = None
 
 
 @record
@@ -344,10 +348,11 @@ def _add_associates(
     size = inputs.sizes.get("VECTOR_ASSOC", (len(chosen),))[0]
     weights = table[:, c.assoc_params[2] - 1] if len(c.assoc_params) > 2 else None
     positions = table[:, [c.assoc_params[0] - 1, c.assoc_params[1] - 1]]
-    vectors, numbers = associate(
-        d.x + 1.0, d.y + 1.0, positions, weights, table[:, chosen[:size]], c.assoc_radius,
-        c.assoc_type,
-    )  # fmt: skip
+    x, y = d.x + 1.0, d.y + 1.0
+    if inputs.mosaic is not None:
+        x, y = inputs.mosaic.full_pixels(x, "X"), inputs.mosaic.full_pixels(y, "Y")
+    data = table[:, chosen[:size]]
+    vectors, numbers = associate(x, y, positions, weights, data, c.assoc_radius, c.assoc_type)
     columns.update(VECTOR_ASSOC=vectors, NUMBER_ASSOC=numbers)
     if d.n and not numbers.any():
         run.warn(
