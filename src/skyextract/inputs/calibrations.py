@@ -386,7 +386,8 @@ def _prepare(
     if kind in ("flat", "fringe"):
         level = flat_level(image, frame.header, frame.name)
         image /= level
-        variance = variance / level**2
+        if variance.size:
+            variance = variance / level**2
     return image, variance if single and variance.size else None
 
 

@@ -232,17 +232,22 @@ def test_flats_are_normalised_and_chosen_by_filter(tmp_path):
     load(tmp_path, unknown, **values | {"ISR_FLAT": str(tmp_path / "flat_r?.fits")})
 
 
-@pytest.mark.parametrize("state", ["RAW", "MASTER"])
-def test_flats_of_a_mosaic_leave_the_electrons_of_each_colour(tmp_path, state):
+@pytest.mark.parametrize(("state", "number"), [("RAW", 1), ("RAW", 2), ("MASTER", 1)])
+def test_flats_of_a_mosaic_leave_the_electrons_of_each_colour(tmp_path, state, number):
     """Whatever the colours of the lamp are."""
     write(tmp_path / "bias.fits", 500.0 * (state == "RAW"), EXPTIME=0.0)
-    name = write(tmp_path / "flat.fits", 500.0 * (state == "RAW"), EXPTIME=1.0, BAYERPAT="RGGB")
+    cards = {"EXPTIME": 1.0, "BAYERPAT": "RGGB"}
+    names = [
+        write(tmp_path / f"flat{k}.fits", 500.0 * (state == "RAW"), **cards) for k in range(number)
+    ]
     light = np.ones((32, 32), np.float32)
     light[::2, ::2], light[1::2, 1::2] = 1.8, 0.3
     shape = np.linspace(0.9, 1.1, 32, dtype=np.float32)
-    with fits.open(name, mode="update") as file:
-        file[0].data += np.float32(10_000.0) * light * shape
-    values = {"ISR_BIAS": str(tmp_path / "bias.fits"), "ISR_FLAT": name, "ISR_FLAT_STATE": state}
+    for name in names:
+        with fits.open(name, mode="update") as file:
+            file[0].data += np.float32(10_000.0) * light * shape
+    values = {"ISR_BIAS": str(tmp_path / "bias.fits"), "ISR_FLAT": ",".join(names)}
+    values["ISR_FLAT_STATE"] = state
     flat = load(tmp_path, {"BAYERPAT": "RGGB"}, **values)[0].flat.image
     np.testing.assert_allclose(flat.mean(axis=0), shape, atol=0.02)
     for colour in (flat[::2, ::2], flat[1::2, 1::2], flat[::2, 1::2]):
