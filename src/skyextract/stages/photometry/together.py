@@ -1,8 +1,8 @@
 """Stars that are off together: clouds while a frame was read row by row, shade upon a part of it.
 
-A fit takes few stars that are far too faint for outliers.  But outliers that are variable, blended
-or falsely matched are anywhere: those of a band or a patch follow each other along x or y, or are
-each other's neighbours, with hardly a good star between them.
+A fit takes few stars that are far too faint for outliers, and many that are a little too faint for
+scatter.  But stars that are variable, blended or falsely matched are anywhere: those of a band or a
+patch follow each other along x or y, or are each other's neighbours.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.noise import median
 from skyextract.record import record
 
-OFF = 2.5
-"""Stars are off from so many of their errors on."""
+CLIP = 4.0
+"""Residuals count as so many of their errors at most: a few outliers make no band."""
 MIN_OFF = 0.03
-"""Their median residual, mag, at least."""
-FEW, MANY = 3, 100
-"""Stars that are together, at least, and those that are off from which on they are no outliers."""
-MOST = 2000
-"""Stars that are looked at; of more these, from all of the frame."""
+"""Median residual of the stars, mag, at least."""
+FEW, MIN_STARS, MOST = 3, 12, 300
+"""Stars that are together, at least, of so many; and those that are looked at: of more these, from
+all of the frame."""
 BY_CHANCE = 3e-3
-"""Probability that outliers in any order are so close together, at most."""
+"""Probability that residuals in any order have such a sum somewhere, at most."""
 
 
 @record
@@ -34,7 +33,7 @@ class Together:
     Attributes
     ----------
     number, among : int
-        How many of how many stars there.
+        How many of how many stars there are off to that side.
     off : float
         Their median residual, mag.
     x, y : (float, float)
@@ -59,8 +58,9 @@ class Together:
 def off_together(values: F8, errors: F8, x: F8, y: F8) -> Together:
     """Find stars that are off to one side and follow each other, or are neighbours.
 
-    From each of them the others are counted along x, along y and by distance (a scan statistic:
-    J. I. Naus 1965, J. Am. Stat. Assoc. 60, 532, with the hypergeometric distribution).
+    From each star on the others are summed up along x, along y and by distance, in units of their
+    errors: the largest sum in units of its own (a scan statistic with normal scores: J. Glaz,
+    J. Naus & S. Wallenstein 2001, Scan Statistics, Springer).
 
     Parameters
     ----------
@@ -71,50 +71,44 @@ def off_together(values: F8, errors: F8, x: F8, y: F8) -> Together:
     """
     step = 1 + (len(values) - 1) // MOST
     values, errors, x, y = (each[::step] for each in (values, errors, x, y))
-    n, least, best = len(values), math.log(BY_CHANCE), Together()
-    factorial = np.append(0.0, np.cumsum(np.log(np.arange(1.0, n + 1.0))))
-    pull = values / errors
-    for is_off in (pull > OFF, pull < -OFF):
-        rows = np.flatnonzero(is_off)
-        if not FEW <= rows.size <= MANY:
-            continue
-        tried = math.log(6.0 * rows.size * (rows.size - 1))  # starts, ends, orders and signs
-        for first in rows:
-            distance = np.hypot(x - x[first], y - y[first])
-            for away in (x - x[first], y - y[first], distance):
-                order = np.argsort(np.where(away < 0.0, np.inf, away), kind="stable")
-                order = order[: np.count_nonzero(away >= 0.0)]
-                last = np.flatnonzero(is_off[order])[FEW - 1 :]
-                k = np.arange(last.size) + FEW - 1
-                chance = tried + _log_as_close(k, last, rows.size - 1, n - 1, factorial)
-                if chance.min(initial=0.0) < least:
-                    end = int(last[chance.argmin()])
-                    least, together = float(chance.min()), order[: end + 1]
-                    best = _told(values, together[is_off[together]], end + 1, x, y)
-    return best if abs(best.off) > MIN_OFF else Together()
+    n = len(values)
+    if n < MIN_STARS:
+        return Together()
+    pull = np.clip((values - median(values)) / errors, -CLIP, CLIP)
+    pull /= max(1.0, math.sqrt(float(np.mean(pull**2))))
+    count = np.arange(1, n // 2 + 1)
+    sigma = np.sqrt(count * (1.0 - count / n))
+    highest, best = 0.0, Together()
+    for order in (*(_following(along, count.size) for along in (x, y)), _nearest(x, y, count.size)):
+        light = np.cumsum(np.where(order < n, pull[np.minimum(order, n - 1)], 0.0), axis=1) / sigma
+        height = np.where(order < n, np.abs(light), 0.0)[:, FEW - 1 :]
+        start, end = np.unravel_index(int(height.argmax()), height.shape)
+        if height[start, end] > highest:
+            highest = float(height[start, end])
+            best = _told(values, pull, order[start, : end + FEW], x, y)
+    # As of so many independent sums: along three orders, to either side.
+    chance = math.log(3.0 * n * n) - 0.5 * highest**2 - math.log(2.5 * max(highest, 1.0))
+    return best if chance < math.log(BY_CHANCE) and abs(best.off) > MIN_OFF else Together()
 
 
-def _told(values: F8, off: I8, among: int, x: F8, y: F8) -> Together:
-    """Return what is said of some of the stars, `among` so many."""
-    of_x, of_y = ((float(c[off].min()), float(c[off].max())) for c in (x, y))
-    return Together(off.size, among, median(values[off]), of_x, of_y)
+def _following(along: F8, most: int) -> I8:
+    """Return each star and those that follow it in an order, (n, most); n beyond the last."""
+    order = np.append(np.argsort(along, kind="stable"), len(along))
+    place = np.arange(len(along))[:, None] + np.arange(most)
+    following: I8 = order[np.minimum(place, len(along))]
+    return following
 
 
-def _log_as_close(k: I8, m: I8, n_off: int, n: int, factorial: F8) -> F8:
-    """Return ln of the chance that of m stars of n, of which n_off are off, k or more are.
+def _nearest(x: F8, y: F8, most: int) -> I8:
+    """Return each star and its nearest ones, (n, most)."""
+    distance = np.hypot(x[:, None] - x, y[:, None] - y)
+    nearest: I8 = np.argsort(distance, axis=1, kind="stable")[:, :most]
+    return nearest
 
-    The tail is below its first term over 1 less the ratio of the second to it; 0 where more than
-    half as many are to be expected.  `factorial` has the logarithms of factorials.
-    """
 
-    def choices(of: I8 | int, some: I8) -> F8:
-        out: F8 = factorial[of] - factorial[some] - factorial[of - some]
-        return out
-
-    few = 2.0 * m * n_off < n * k
-    k, m = k[few], m[few]
-    ratio = (n_off - k) * (m - k) / ((k + 1.0) * (n - n_off - m + k + 1.0))
-    out = np.zeros(few.size)
-    out[few] = choices(n_off, k) + choices(n - n_off, m - k) - choices(n, m)
-    out[few] -= np.log1p(-ratio)
-    return out
+def _told(values: F8, pull: F8, rows: I8, x: F8, y: F8) -> Together:
+    """Return what is said of stars that follow each other."""
+    sign = 1.0 if pull[rows].sum() > 0.0 else -1.0
+    of_x, of_y = ((float(c[rows].min()), float(c[rows].max())) for c in (x, y))
+    number = int(np.count_nonzero(sign * pull[rows] > 0.5))
+    return Together(number, rows.size, median(values[rows]), of_x, of_y)
