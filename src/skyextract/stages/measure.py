@@ -202,7 +202,7 @@ def _of_catalogue(
         lost = lost[~np.isin(lost, hidden.extended)]
         detections = found.detections
         pieces, wholes = of_structure(sources, detections.id_parent, detections.dflux, *place)
-        knots = [knots_beneath(sources)] if hidden.sky is not None else []
+        knots = [knots_beneath(sources, hidden)] if hidden.sky is not None else []
         faded = distinct(np.concatenate([hidden.faded, lost, pieces, *knots]))
         flags = sources["FLAGS_SKY"].copy()
         flags[distinct(np.concatenate([wholes, hidden.extended]))] |= np.int16(FlagsSky.NO_POINT)

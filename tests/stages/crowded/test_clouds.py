@@ -8,7 +8,7 @@ import pytest
 
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.run import Run
-from skyextract.stages.crowded import clouds
+from skyextract.stages.crowded import clouds, knots
 from skyextract.stages.detection import structure
 from tests.compare.crowds import matched, measured
 from tests.compare.lights import measured as measured_light
@@ -57,6 +57,21 @@ def test_stars_upon_a_nebula(nebula):
     assert found["scatter"] < 0.08
     assert found["scatter"] < 0.5 * without["scatter"]
     assert 0.8 < found["pull"] < 1.3
+
+
+def test_what_its_errors_leave_too_little_of_is_no_row():
+    """Of light of a nebula and noise there are half as many rows, of stars nearly all."""
+    fields = [simulate("nebula", 256, seed, galsim.Gaussian(fwhm=FWHM)) for seed in (3, 5)]
+    found = []
+    for kept in (knots.KEPT, 0.0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(knots, "KEPT", kept)
+            rows = [measured(field, "FLUX_PSF XPSF_IMAGE YPSF_IMAGE") for field in fields]
+        right = [matched(*of)[0].any(axis=1) for of in zip(fields, rows, strict=True)]
+        found.append(np.bincount(np.concatenate(right), minlength=2))
+    (false, true), (all_false, all_true) = found
+    assert false <= 0.6 * all_false
+    assert true >= 0.98 * all_true
 
 
 def test_the_light_beneath_is_taken_from_apertures_once(nebula, monkeypatch):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.flags import FlagsSky
+from skyextract.datamodel.noise import median
+from skyextract.stages.crowded.errors import BRIGHT
 from skyextract.stages.crowded.rest import filtered_plane
 from skyextract.stages.detection.noise import in_sigma, scale_at
 from skyextract.stages.detection.structure import (
@@ -43,8 +45,10 @@ this part."""
 SURE = 10.0
 """S/N from which a source is none of the clouds."""
 KEPT = 0.75
-"""Part of the least S/N that stars have in the end where there are knots: the sky beneath a place,
-and what is left about it, are in the errors of the last fits alone."""
+"""Part of the least S/N that stars have in the end: the sky beneath a place, and what is left about
+it, are in the errors of the last fits alone."""
+EXTENDED = 3.0
+"""SPREAD_MODEL of sources that are none the less, galaxies, is so many times its error."""
 
 
 def structure_beneath(sources: Catalog, hidden: Hidden, matched: MatchedFilter, run: Run) -> F8:
@@ -107,22 +111,36 @@ def knots_of_clouds(sources: Catalog, hidden: Hidden, matched: MatchedFilter, ru
     flux, error = sources["FLUX_PSF"][upon], sources["FLUXERR_PSF"][upon]
     height = flux / structure_beneath(sources, hidden, matched, run)[upon]
     knots = knots_among(sources["SPREAD_MODEL"][upon], sources["SPREADERR_MODEL"][upon], height)
-    if knots.any():
-        knots |= flux < KEPT * hidden.least_snr * error
+    knots |= _is_lost(flux, error, hidden)
     flags[upon[knots]] = int(FlagsSky.NO_POINT)
     return flags
 
 
-def knots_beneath(sources: Catalog) -> I8:
-    """Return the rows found beneath others upon clouds that are rather knots of these than stars.
+def knots_beneath(sources: Catalog, hidden: Hidden) -> I8:
+    """Return the rows upon clouds that are rather knots or noise of these than sources.
+
+    Detected ones, too, are as lost as those beneath others, if they are no galaxies and not bright:
+    they stand out of the noise of the sky, and not of what the clouds leave.
 
     Parameters
     ----------
     sources : Catalog
-        One row per source.
+        One row per source of `hidden`.
+    hidden : Hidden
+        With the sky of clouds.
     """
-    flags = sources["FLAGS_SKY"]
+    flags, flux, error = sources["FLAGS_SKY"], sources["FLUX_PSF"], sources["FLUXERR_PSF"]
     knots: Bools = ((flags & np.int16(FlagsSky.HIDDEN)) != 0) & (
         (flags & np.int16(FlagsSky.NO_POINT)) != 0
     )
-    return np.flatnonzero(knots & (sources["FLUX_PSF"] < SURE * sources["FLUXERR_PSF"]))
+    with np.errstate(invalid="ignore"):
+        extended = sources["SPREAD_MODEL"] > EXTENDED * sources["SPREADERR_MODEL"]
+    bright = flux > BRIGHT * median(error[np.isfinite(error)])
+    lost = _is_lost(flux, error, hidden) & ~extended & ~bright
+    return np.flatnonzero((knots & (flux < SURE * error)) | lost)
+
+
+def _is_lost(flux: F8, error: F8, hidden: Hidden) -> Bools:
+    """Tell which sources their errors in the end leave too little of."""
+    lost: Bools = flux < KEPT * hidden.least_snr * error
+    return lost
