@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.columns.families import MODEL
 from skyextract.columns.request import PSF_COLUMNS
 from skyextract.columns.table import COLUMNS
-from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
@@ -247,8 +247,9 @@ def compared(exposure: Exposure, found: Found, config: Config, run: Run) -> tupl
 
 
 def with_psf_flags(
-    sources: Catalog, exposure: Exposure, found: Found, *, uses_psf: bool, is_doubtful: bool
-) -> Catalog:
+    sources: Catalog, exposure: Exposure, found: Found, run: Run, *, uses_psf: bool,
+    is_doubtful: bool,
+) -> Catalog:  # fmt: skip
     """Flag all where the PSF is a default, and what is sharper than a good PSF can be."""
     psf, plane, d = exposure.psf, found.plane, found.detections
     if psf is None:
@@ -258,5 +259,11 @@ def with_psf_flags(
     # Single photons are single pixels, too.
     if psf.source is PsfSource.DEFAULT or is_doubtful or plane.background.skewness is not None:
         return sources
-    single = are_single_pixels(plane.subtracted, plane.bad, plane.background.sigma, psf, d.x, d.y)
+    bad, sigma = plane.bad, plane.background.sigma
+
+    def part(span: tuple[int, int]) -> Bools:
+        some = slice(*span)
+        return are_single_pixels(plane.subtracted, bad, sigma, psf, d.x[some], d.y[some])
+
+    single = np.concatenate(run.map(part, run.bands(d.n)))
     return with_flags(sources, single * np.int32(FlagsSky.SHARP))

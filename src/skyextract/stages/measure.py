@@ -130,8 +130,9 @@ def measure(
     fitted = fits.fit(sources, errors)
     exposure = fitted.exposure
     sources = with_psf_flags(
-        fitted.sources, exposure, found, uses_psf=wanted.uses_psf, is_doubtful=bool(about_psf)
-    )
+        fitted.sources, exposure, found, run, uses_psf=wanted.uses_psf,
+        is_doubtful=bool(about_psf),
+    )  # fmt: skip
 
     # Whether all this can be believed.
     sources, rows = _of_catalogue(sources, found, hidden, config)

@@ -47,7 +47,7 @@ def places_of_companions(
     photon_noise: float, mask: U2, run: Run,
 ) -> tuple[I8, F8, F8, Bools]:  # fmt: skip
     """Return hosts and positions of what is beside stars, and upon anything, and which is upon."""
-    footprints, stars = _stars_of(found, matched, fwhm)
+    footprints, stars = _stars_of(found, matched, fwhm, run)
     beside = places_beside(found, rows, footprints, stars, unit, fwhm, photon_noise, run)
     *upon, height = places_upon(found, rows, footprints, stars, fwhm, photon_noise, mask, run)
     order = np.argsort(-height, kind="stable")
@@ -98,12 +98,20 @@ def places_beside(
     return hosts[some], beside[some, 0], beside[some, 1]
 
 
-def _stars_of(found: Detections, matched: MatchedFilter, fwhm: float) -> tuple[Footprints, Stars]:
+def _stars_of(
+    found: Detections, matched: MatchedFilter, fwhm: float, run: Run
+) -> tuple[Footprints, Stars]:
     """Return the detections for kernels, as what they cover and as point sources."""
     _, nx = found.image_shape
     footprints = Footprints(found.first, found.pixel, found.filtered, nx)
-    place = np.empty((found.n, 3))
-    centre_peaks(footprints, found.ypeak.astype(np.int64) * nx + found.xpeak, place)
+    place, peak = np.empty((found.n, 3)), found.ypeak.astype(np.int64) * nx + found.xpeak
+
+    def part(span: tuple[int, int]) -> None:
+        first = found.first[span[0] : span[1] + 1]
+        some = slice(*span)
+        centre_peaks(footprints._replace(first=first), peak[some], place[some])
+
+    run.map(part, run.bands(found.n))
     x, y, height = (np.ascontiguousarray(v) for v in place.T)
     first, second = pairs_within(x, y, FELT * fwhm)
     near, far = np.concatenate([first, second]), np.concatenate([second, first])
