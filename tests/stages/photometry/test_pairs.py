@@ -30,7 +30,7 @@ def make_exposure():
     return Exposure(zero, zero.astype(np.uint16), wcs=SkyWcs.from_header(cards))
 
 
-def pair(n_sources, n_stars, n_alone, scatter, shift=0.0, seed=3):
+def pair(n_sources, n_stars, n_alone, scatter, shift=0.0, seed=3, faint=0.0):
     """Pair sources with stars: so many of these, and others that are seen nowhere (px)."""
     rng = np.random.default_rng(seed)
     x, y = rng.uniform(10, SIZE - 10, (2, n_sources))
@@ -40,7 +40,7 @@ def pair(n_sources, n_stars, n_alone, scatter, shift=0.0, seed=3):
     ry = ry + rng.normal(0.0, scatter, len(ry))
     exposure, report = make_exposure(), {}
     ra, dec = exposure.wcs.to_j2000(rx, ry)
-    magnitude = np.full(len(ra), 18.0)
+    magnitude = 18.0 + faint * (np.arange(len(ra)) >= n_stars)
     reference = RefCatalog.from_arrays(ra, dec, magnitude, mag_key="r", name="stars")
     sources = Catalog({"X_IMAGE": x + 1.0, "Y_IMAGE": y + 1.0})
     return pair_stars(sources, exposure, reference, RADIUS, report), report
@@ -56,6 +56,16 @@ def test_the_radius_is_that_of_the_pairs_beyond_chance(scatter, shift, seed):
     assert report["match_radius"] < RADIUS / 3
     expected = pairs.chance * len(true)
     assert (~true).sum() == pytest.approx(expected, abs=3.0 * np.sqrt(expected) + 1.0)
+
+
+def test_of_a_catalogue_that_is_far_too_deep_the_brightest_are_taken():
+    """With a faint star every few pixels nearly all of the pairs would be chance."""
+    pairs, report = pair(200, 180, 60_000, 1.5, faint=4.0)
+    assert report["n_brightest"] == 400
+    assert pairs.chance < 0.1
+    assert np.mean(pairs.row == pairs.star) > 0.9
+    assert len(pairs.row) >= 170
+    assert pair(200, 180, 60_000, 1.5)[0].chance > 0.5  # all as bright
 
 
 def test_chance_alone_keeps_the_radius():

@@ -42,6 +42,10 @@ WIDE = 30.0
 longer laid on a tangent plane."""
 EDGE_NODES = 65
 """Rows and columns of pixels that tell how far such a field reaches."""
+TOO_DEEP, BRIGHTEST = 0.3, 2.0
+"""Where chance gives more than this share of the pairs, only so many stars as there are sources,
+the brightest of these, are matched: a catalogue that is far deeper than the frame has a star
+everywhere."""
 _SURE, _CLEAR = 2.0, 5.0
 """Times the noise of chance by which they may differ from the most, and which they must be."""
 
@@ -129,16 +133,24 @@ def pair_stars(
         seen = np.isfinite(px) & np.isfinite(py)
         ok, px, py = ok[seen], px[seen], py[seen]
     sx, sy = ARCSEC * xi[near], ARCSEC * eta[near]
-    first, second, distance = mutual_nearest(px, py, sx, sy, radius)
-    doubles = find_doubles(reference.take(near), sx, sy, second, radius) if join else None
+    matched = _Matched.within(px, py, sx, sy, radius)
+    doubles = find_doubles(reference.take(near), sx, sy, matched.second, radius) if join else None
     if doubles is not None:
         found = pair_stars(catalog, exposure, doubles.reference, radius, report, join=False)
         return replace(found, doubles=doubles)
-    by_chance = _Chance.between(px, py, sx, sy)
-    if by_chance.share(len(first), radius) > NOTED_CHANCE:
-        least = match_radius(0.0, wcs.pixel_scale())
-        radius = by_chance.settled_radius(distance, radius, least)
-        first, second, _ = mutual_nearest(px, py, sx, sy, radius)
+    least = match_radius(0.0, wcs.pixel_scale())
+    matched = matched.settled(px, py, sx, sy, least)
+    first, second = matched.first, matched.second
+    most = round(BRIGHTEST * len(ok))
+    mag = reference.mag[near]
+    if matched.chance > TOO_DEEP and most < np.count_nonzero(np.isfinite(mag)):
+        bright = np.argsort(mag, kind="stable")[:most]
+        of_all = px, py, sx[bright], sy[bright]
+        of_bright = _Matched.within(*of_all, radius).settled(*of_all, least)
+        if of_bright.chance < matched.chance:
+            matched, first, second = of_bright, of_bright.first, bright[of_bright.second]
+            report["n_brightest"] = most
+    radius = matched.radius
     report.update(match_radius=radius, n_matched=len(first))
     if len(first) < 2 and len(near) < MIN_STARS:
         raise StepError(
@@ -151,7 +163,42 @@ def pair_stars(
             "a source: wrong WCS or no overlap"
         )
     row, star = ok[first], near[second]
-    return Pairs(row, star, x[row], y[row], reference, by_chance.share(len(first), radius))
+    return Pairs(row, star, x[row], y[row], reference, matched.chance)
+
+
+@record
+class _Matched:
+    """Pairs on a plane of sources (p) and stars (s), each the nearest of the other.
+
+    Attributes
+    ----------
+    first, second : (n,) int64
+    distance : (n,) float64
+    radius : float
+    chance : float
+        Share of the pairs that chance would give.
+    """
+
+    first: I8
+    second: I8
+    distance: F8
+    radius: float
+    chance: float
+
+    @classmethod
+    def within(cls, px: F8, py: F8, sx: F8, sy: F8, radius: float) -> _Matched:
+        """Match them."""
+        first, second, distance = mutual_nearest(px, py, sx, sy, radius)
+        share = _Chance.between(px, py, sx, sy).share(len(first), radius)
+        return cls(first, second, distance, radius, share)
+
+    def settled(self, px: F8, py: F8, sx: F8, sy: F8, least: float) -> _Matched:
+        """Return those within the least radius that holds all pairs beyond chance."""
+        if self.chance <= NOTED_CHANCE:
+            return self
+        by_chance = _Chance.between(px, py, sx, sy)
+        radius = by_chance.settled_radius(self.distance, self.radius, least)
+        return _Matched.within(px, py, sx, sy, radius)
 
 
 @record
