@@ -65,7 +65,7 @@ def test_of_a_catalogue_that_is_far_too_deep_the_brightest_are_taken():
     assert pairs.chance < 0.1
     assert np.mean(pairs.row == pairs.star) > 0.9
     assert len(pairs.row) >= 170
-    assert pair(200, 180, 60_000, 1.5)[0].chance > 0.5  # all as bright
+    assert pair(200, 180, 60_000, 1.5, faint=-4.0)[0].chance > 0.5
 
 
 def test_chance_alone_keeps_the_radius():
