@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.columns.families import MODEL
 from skyextract.columns.request import PSF_COLUMNS
 from skyextract.columns.table import COLUMNS
-from skyextract.datamodel.arrays import F4, F8, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
@@ -78,6 +78,8 @@ class Fitted:
 
     Attributes
     ----------
+    lost : (k,) int64
+        Sources that are none: light of those that they were found beneath, or beside.
     residual : (ny, nx) float32 or None
         Image without the fitted point sources, where it is kept.
     models : ModelImages or None
@@ -86,6 +88,7 @@ class Fitted:
 
     sources: Catalog
     exposure: Exposure
+    lost: I8
     residual: F4 | None = None
     models: ModelImages | None = None
 
@@ -121,6 +124,7 @@ class SourceFits:
         exposure, hidden = self.exposure, self.hidden
         seen = exposure if hidden is None else hidden.with_gain(exposure)
         residual = spare = models = None
+        lost = np.zeros(0, np.int64)
         if self.wanted.psf:
             points = self._points(seen, sources, errors)
             residual, spare = points.residual, None
@@ -129,10 +133,15 @@ class SourceFits:
             sources = self._with_points(seen, sources, points, spare)
             exposure = replace(exposure, aperture_corrections=points.corrections)
             seen = replace(seen, aperture_corrections=points.corrections)
+        if hidden is not None:
+            from skyextract.stages.crowded.dropped import Dropped
+
+            dropped = Dropped.of(sources, self.found.detections, hidden)
+            sources, lost = dropped.flagged(sources), dropped.lost
         if self.wanted.galaxies:
-            galaxies = self._galaxies(seen, spare)
+            galaxies = self._galaxies(seen, sources, lost, spare)
             sources, models = sources.with_columns(**galaxies.columns), galaxies.images
-        return Fitted(sources, exposure, residual, models)
+        return Fitted(sources, exposure, lost, residual, models)
 
     def _points(self, exposure: Exposure, sources: Catalog, errors: F8 | None) -> PointSources:
         """Fit the PSF to all sources."""
@@ -188,9 +197,17 @@ class SourceFits:
         sources = with_errors_of_crowds(sources, hidden, noise2, gain, matched, run, spare=spare)
         return with_flags(sources, knots_of_clouds(sources, hidden, matched, run))
 
-    def _galaxies(self, exposure: Exposure, spare: F4 | None) -> Galaxies:
-        """Fit models of galaxies to all sources."""
+    def _galaxies(
+        self, exposure: Exposure, sources: Catalog, lost: I8, spare: F4 | None
+    ) -> Galaxies:
+        """Fit models of galaxies to all sources but those that are `lost`."""
+        from skyextract.stages.galaxies.beneath import Beneath
         from skyextract.stages.galaxies.columns import Images, measure_galaxies
+
+        beneath = None
+        if self.hidden is not None:
+            points = (sources["FLAGS_SKY"] & np.int16(FlagsSky.HIDDEN)) != 0
+            beneath = Beneath(points, np.isin(np.arange(points.size), lost))
 
         plane, detected = self.found.plane, self.found.detection_plane
         images = Images(
@@ -198,7 +215,7 @@ class SourceFits:
             self._per_variance(plane),
         )  # fmt: skip
         return measure_galaxies(
-            images, self.found.detections, self.config, self.wanted.columns, self.run
+            images, self.found.detections, self.config, self.wanted.columns, self.run, beneath
         )
 
     def _variance(self, plane: Plane) -> F4:

@@ -13,7 +13,6 @@ from skyextract.columns.unit import over_exposure
 from skyextract.datamodel.arrays import F4, I8, distinct
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
-from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.run import return_unused_memory
@@ -135,7 +134,7 @@ def measure(
     )  # fmt: skip
 
     # Whether all this can be believed.
-    sources, rows = _of_catalogue(sources, found, hidden, config)
+    sources, rows = _of_catalogue(sources, found, hidden, fitted.lost, config)
     flags, about_sky = sources["FLAGS_SKY"], _about_sky(found, hidden)
     doubts = doubts_about(
         exposure, found, flags, rests_on, about_psf, about_sky, _chains(sources, hidden), rows, run,
@@ -186,28 +185,14 @@ def _support(found: Found, config: Config, *, is_dual: bool) -> Support:
 
 
 def _of_catalogue(
-    sources: Catalog, found: Found, hidden: Hidden | None, config: Config
+    sources: Catalog, found: Found, hidden: Hidden | None, lost: I8, config: Config
 ) -> tuple[Catalog, I8]:
     """Return the sources, and which of them have a row.
 
-    Light of a nebula is flagged, and who shares a footprint.  Sources that faded, faint pieces
-    of such light, and what association leaves out have no row.
+    Who shares a footprint is flagged.  Sources that faded, faint pieces of nebulous light (`lost`),
+    and what association leaves out have no row.
     """
-    faded = None
-    if hidden is not None:
-        from skyextract.stages.crowded.errors import insignificant, of_structure
-        from skyextract.stages.crowded.knots import knots_beneath
-
-        place = hidden.x, hidden.y, hidden.psf.fwhm, hidden.plane.background.shape
-        lost = insignificant(sources, *place)
-        lost = lost[~np.isin(lost, hidden.extended)]
-        detections = found.detections
-        pieces, wholes = of_structure(sources, detections.id_parent, detections.dflux, *place)
-        knots = [knots_beneath(sources, hidden)] if hidden.sky is not None else []
-        faded = distinct(np.concatenate([hidden.faded, lost, pieces, *knots]))
-        flags = sources["FLAGS_SKY"].copy()
-        flags[distinct(np.concatenate([wholes, hidden.extended]))] |= np.int16(FlagsSky.NO_POINT)
-        sources = sources.with_columns(FLAGS_SKY=flags)
+    faded = None if hidden is None else distinct(np.concatenate([hidden.faded, lost]))
     rows = selected_rows(sources, config.assoc.assocselec_type, faded)
     # In a crowd nearly all share one, and what fits tell of them is what counts.
     if hidden is not None and hidden.local is not None:

@@ -87,8 +87,6 @@ ROUGHLY_LEFT_OUT = 0.004
 """The same where the fit is done again."""
 BRIGHT = 50.0
 """S/N from which these are taken."""
-ANOTHER = 1.0
-"""Chi2, with priors, by which a second minimum is lower: along one valley fits differ by less."""
 N_NUMBERS = 13
 """That describe a fit."""
 
@@ -127,15 +125,19 @@ class Rules(NamedTuple):
     ----------
     free : (k,) int64
         Parameters.
+    n_free : (n,) int64
+        So many of these, the first ones, of each source.
     prior : (2, N_PARAMETERS) float64
         Mean and inverse variance (0: no prior) of each.
     limits : (n, 2, N_PARAMETERS) float64
         Lowest and highest values of each.
     start : (n, N_PARAMETERS) float64
         Where fits begin once more, what is better and has an index no farther from the one that it
-        began with to be kept; (0, N_PARAMETERS): they do not.
+        began with, or more parameters than before, to be kept; (0, N_PARAMETERS): they do not.
     simpler : (l,) int64
         Parameters that are then fitted first, before all that are free.
+    better : float
+        Of chi2 with priors, by which it is better at least.
     neighbours, first : (m,) and (n + 1,) int64
         Sources whose boxes overlap that of source i: ``neighbours[first[i]:first[i + 1]]``.  One
         without any is fitted to the image, and not taken out of the residual.
@@ -150,10 +152,12 @@ class Rules(NamedTuple):
     """
 
     free: I8
+    n_free: I8
     prior: F8
     limits: F8
     start: F8
     simpler: I8
+    better: float
     neighbours: I8
     first: I8
     level: F8
@@ -242,16 +246,18 @@ def visit_sources(
         Not 0 for the first visit, with the photon noise of a model to start from: a rough fit to
         squares of so many pixels along a side, which is done again.
     """
-    free, prior = rules.free, rules.prior.copy()
+    prior = rules.prior.copy()
     side = largest_box(members, places)
     work = work_space(
-        side, (min(side, MAX_BINS) + 4) ** 2, max(free.size, 3), places.gaussians.shape[1],
+        side, (min(side, MAX_BINS) + 4) ** 2, max(rules.free.size, 3), places.gaussians.shape[1],
         places.stamps.shape[1],
     )  # fmt: skip
     before = np.empty(N_PARAMETERS)
     for at in range(members.size):
         i = members[at]
         own, box, limits = fits.parameters[i], places.boxes[i], rules.limits[i]
+        anew = rules.start.size > 0
+        free = rules.free if anew else rules.free[: rules.n_free[i]]
         beside = rules.neighbours[rules.first[i] : rules.first[i + 1]]
         apart = beside.size == 0
         psf = local_psf(places, at, i, work)
@@ -287,7 +293,7 @@ def visit_sources(
             prior[1, SKY] = 1.0 / (rules.level_error[i] ** 2 + rules.wings[i] ** 2)
         end = ROUGHLY_SETTLED if rough else SETTLED
         before[:] = own
-        if rules.start.size > 0:
+        if anew:
             level = rules.level[i] - rules.wings[i]
             chi2 = normal_equations(own, free, prior, work) + _log_noise(work)
             own[:] = rules.start[i]
@@ -297,7 +303,8 @@ def visit_sources(
             )
             begun = rules.start[i, SPHEROID + INDEX]
             nearer = abs(own[SPHEROID + INDEX] - begun) <= abs(before[SPHEROID + INDEX] - begun)
-            if not (least < chi2 - ANOTHER and nearer):
+            nearer |= rules.n_free[i] < free.size
+            if not (least < chi2 - rules.better and nearer):
                 own[:] = before
                 fits.flags[i], fits.iterations[i] = flags, iterations
                 if not apart:

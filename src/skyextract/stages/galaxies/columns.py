@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
+    from skyextract.stages.galaxies.beneath import Beneath
 
 MODEL_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.stage == MODEL)
 _POINT = frozenset(name for name in MODEL_COLUMNS if name.endswith("_POINTSOURCE"))
@@ -133,8 +134,9 @@ class Images:
 
 
 def measure_galaxies(
-    images: Images, found: Detections, config: Config, wanted: frozenset[str], run: Run
-) -> Galaxies:
+    images: Images, found: Detections, config: Config, wanted: frozenset[str], run: Run,
+    beneath: Beneath | None = None,
+) -> Galaxies:  # fmt: skip
     """Fit models of galaxies to all sources.
 
     Parameters
@@ -145,6 +147,8 @@ def measure_galaxies(
         MODEL_TYPE, MODEL_PRIORS, and the types of check images.
     wanted : frozenset of str
         Base columns; those of other stages are ignored.
+    beneath : Beneath, optional
+        Sources that were found beneath others.
     """
     wanted = wanted & MODEL_COLUMNS
     model_type = config.measurement.model_type
@@ -163,8 +167,9 @@ def measure_galaxies(
         if wanted <= _DETECTION and not shown & _SHOWN:
             fits = shapes  # nothing of a model of the other image is asked for
     fits = fits or fit_models(
-        sky, found, profile, run, as_point=as_point, keep_residual="RESIDUALS" in shown
-    )
+        sky, found, profile, run, as_point=as_point, keep_residual="RESIDUALS" in shown,
+        beneath=beneath,
+    )  # fmt: skip
     shapes = shapes or fits
     columns = columns_of(reported(fits, sky), wanted - _DETECTION)
     if as_point:

@@ -40,6 +40,7 @@ from skyextract.kernels.galaxies.source import (
     Y,
 )
 from skyextract.record import record
+from skyextract.stages.galaxies.beneath import BETTER, POINT_ALONE, Beneath, give_shapes
 from skyextract.stages.galaxies.level import BACKGROUND, levels_below, on_background
 from skyextract.stages.galaxies.minima import fit_again, simpler
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
@@ -69,6 +70,8 @@ PSF_ERROR = 0.02
 """Of the PSF, relative, where odds of a point source are reckoned."""
 MOST_APART = 0.5
 """Boxes of sources without neighbours that cover less of an image leave enough sky."""
+ANOTHER = 1.0
+"""Chi2, with priors, by which a second minimum is lower: along one valley fits differ by less."""
 STILL = 0.3
 """Largest step in the last sweep, in errors, of a source in a blend that has settled."""
 
@@ -216,7 +219,7 @@ def draw(
 
 def fit_models(
     sky: Sky, found: Detections, profile: Profile, run: Run, *, as_point: bool = False,
-    keep_residual: bool = True,
+    keep_residual: bool = True, beneath: Beneath | None = None,
 ) -> ModelFits:  # fmt: skip
     """Fit the model of a profile to all detections.
 
@@ -230,16 +233,23 @@ def fit_models(
         Fit point sources too, for `ModelFits.log_odds`.
     keep_residual : bool
         Return the image less all models; else only what the fits need of it is made.
+    beneath : Beneath, optional
+        Which of them were found beneath others.
     """
     noise2 = sky.noise2
     profile = replace(profile, sky_error=sky.level_error())
     n, fwhm = found.n, sky.psf.fwhm
     boxes = boxes_of(found, fwhm, sky.image.shape)
+    if beneath is not None:
+        boxes[beneath.lost, 2:] = 0
     flux = start_fluxes(sky.image, found)
     scene = Scene(sky, boxes, found.x, found.y, flux, run)
     parameters = start_of(found, flux, fwhm, profile)
     limits = limits_of(parameters, boxes, sky, noise2, profile)
     go_to_peaks(parameters, limits, found, sky)
+    n_free = np.full(n, profile.free.size)
+    if beneath is not None:
+        n_free = beneath.start(parameters, limits, profile, fwhm, noise2)
     parameters = np.clip(parameters, limits[:, 0], limits[:, 1])
     start = parameters.copy()
     # a source without neighbours is fitted to the image, and no other one needs what it leaves
@@ -258,9 +268,9 @@ def fit_models(
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
     rules = Rules(
-        profile.free, profile.prior(fwhm), limits, start[:0], profile.free, scene.neighbours,
-        scene.first,
-        np.zeros(n), np.full(n, profile.sky_error), np.zeros(n), fwhm, fwhm if as_point else 0.0,
+        profile.free, n_free, profile.prior(fwhm), limits, start[:0], profile.free, ANOTHER,
+        scene.neighbours, scene.first, np.zeros(n), np.full(n, profile.sky_error), np.zeros(n),
+        fwhm, fwhm if as_point else 0.0,
     )  # fmt: skip
     fits = Fits(parameters, covariance, numbers, flags, iterations, changed)
 
@@ -277,7 +287,7 @@ def fit_models(
         sweeps += 1
         if sweeps == 1:
             if profile.spheroid and profile.disk:
-                revive_components(parameters, limits)
+                revive_components(parameters, limits, n_free == profile.free.size)
             # from here on the PSF stands where the sources were found to be
             again = restart_swallowed(parameters, start, scene, profile, fwhm)
             scene.move(parameters[:, X], parameters[:, Y])
@@ -297,6 +307,20 @@ def fit_models(
         elif sweeps == 2 and profile.spheroid and (profile.disk or profile.index is None):
             once_more = partial(visit, rules=simpler(rules, start, profile))
             stale |= fit_again(scene, fits, profile, once_more)
+
+    if beneath is not None:
+
+        def shape(members: I8, places: Places, begin: F8) -> None:
+            first = profile.free[profile.free != SPHEROID + INDEX]
+            once_more = rules._replace(start=begin, simpler=first, better=BETTER)
+            visit_sources(members, places, pixels, once_more, fits, 0)
+
+        stale |= give_shapes(n_free, start, limits, scene, pixels, fits, profile, fwhm, shape)
+        sweeps = 0
+        while sweeps < MAX_SWEEPS and stale.any():
+            scene.sweep(stale, changed, partial(visit, rules=rules, rough=0))
+            sweeps += 1
+        flags[n_free < profile.free.size] |= POINT_ALONE
 
     def redraw(sign: float, those: Bools) -> None:
         draw(scene, parameters, np.ones(N_PARAMETERS), sign, pixels, those)

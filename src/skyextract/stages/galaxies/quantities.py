@@ -259,6 +259,8 @@ def _log_half_light_radius(p: F8, used: list[Bools], half: F8) -> F8:
         radii.append(np.where(on, p[:, first + RADIUS], np.nan))
     low, high = np.fmin.reduce(radii), np.fmax.reduce(radii)
     log_radius: F8 = np.where(np.isfinite(low), low, _SMALLEST)
+    for on, first in zip(used, COMPONENTS.values(), strict=True):
+        log_radius[on & np.isnan(p[:, first + RADIUS])] = np.nan
     several = low < high
     own, light, low, high = p[several], half[several], low[several], high[several]
     for _ in range(_BISECTIONS if len(own) else 0):

@@ -15,6 +15,7 @@ import numpy as np
 
 from skyextract.kernels.galaxies.sersic import MAX_INDEX, MIN_INDEX
 from skyextract.kernels.galaxies.source import DISK, E1, E2, INDEX, RADIUS, SPHEROID
+from skyextract.stages.galaxies.beneath import POINT_ALONE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
@@ -65,7 +66,8 @@ def reported(fits: ModelFits, sky: Sky) -> ModelFits:
     what the pixels do not tell apart it grows faster with ln n than in proportion.
     Models of several components are left as they are.
 
-    Flux and radius follow what the model leaves in its wings.
+    Flux and radius follow what the model leaves in its wings.  What was fitted as a point beneath
+    another source has no shape, and what is left about it is that one's.
     Errors of fluxes, radii and shears contain what a wrong profile costs.
 
     Parameters
@@ -86,6 +88,9 @@ def reported(fits: ModelFits, sky: Sky) -> ModelFits:
         covariance[:, first + RADIUS, first + RADIUS] += of_radius
         for shear in (first + E1, first + E2):
             covariance[:, shear, shear] += turned
+    points = np.flatnonzero(fits.flags & POINT_ALONE)
+    for first in components:
+        parameters[points[:, None], first + np.array([RADIUS, E1, E2, INDEX])] = np.nan
     return replace(fits, parameters=parameters, covariance=covariance)
 
 
@@ -182,7 +187,8 @@ def _follow_wings(fits: ModelFits, flux: int, parameters: F8, covariance: F8) ->
     if flux + INDEX not in fits.profile.free:
         return
     index = fits.parameters[:, flux + INDEX]
-    follows = (index > math.log(MIN_INDEX)) & (index < math.log(MAX_INDEX))
+    follows = (fits.flags & POINT_ALONE) == 0
+    follows &= (index > math.log(MIN_INDEX)) & (index < math.log(MAX_INDEX))
     light, (left, error) = np.abs(parameters[:, flux]), fits.left.T
     with np.errstate(invalid="ignore", divide="ignore"):
         sure = np.maximum(1.0 - (DOUBTED * error / left) ** 2, 0.0)

@@ -23,7 +23,7 @@ from skyextract.kernels.galaxies.source import (
 from skyextract.kernels.values import FWHM_PER_SIGMA
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8, I8
+    from skyextract.datamodel.arrays import F8, I8, Bools
     from skyextract.datamodel.detections import Detections
     from skyextract.stages.galaxies.fit import Profile
     from skyextract.stages.galaxies.scene import Sky
@@ -89,12 +89,17 @@ def start_of(found: Detections, flux: F8, fwhm: float, profile: Profile) -> F8:
     return parameters
 
 
+def reach_of(fwhm: float) -> float:
+    """Return how far a centre may go from where its source was found, in pixels."""
+    return MAX_SHIFT * fwhm + 1.0
+
+
 def limits_of(parameters: F8, boxes: I8, sky: Sky, noise2: float, profile: Profile) -> F8:
     """Return the lowest and highest values of all parameters, (n, 2, N_PARAMETERS)."""
     fwhm = sky.psf.fwhm
     limits = np.empty((len(parameters), 2, N_PARAMETERS))
     limits[:, 0], limits[:, 1] = -np.inf, np.inf
-    reach = MAX_SHIFT * fwhm + 1.0
+    reach = reach_of(fwhm)
     for p in (X, Y):
         limits[:, 0, p], limits[:, 1, p] = parameters[:, p] - reach, parameters[:, p] + reach
     side = boxes[:, 2:].max(axis=1, initial=1)
@@ -119,7 +124,7 @@ def go_to_peaks(parameters: F8, limits: F8, found: Detections, sky: Sky) -> None
     """
     n_y, n_x = sky.image.shape
     cut = (found.xmin <= 0) | (found.ymin <= 0) | (found.xmax >= n_x - 1) | (found.ymax >= n_y - 1)
-    reach = MAX_SHIFT * sky.psf.fwhm + 1.0
+    reach = reach_of(sky.psf.fwhm)
     for p, peaks, low, high, n in (
         (X, found.xpeak, found.xmin, found.xmax, n_x), (Y, found.ypeak, found.ymin, found.ymax, n_y)
     ):  # fmt: skip
@@ -132,14 +137,15 @@ def go_to_peaks(parameters: F8, limits: F8, found: Detections, sky: Sky) -> None
         parameters[cut, p] = peak
 
 
-def revive_components(parameters: F8, limits: F8) -> None:
+def revive_components(parameters: F8, limits: F8, shaped: Bools) -> None:
     """Give components that have lost their light a third of it, and a shape that is not hopeless.
 
     Without light, of a size that nothing tells, a component that a rough fit gave up stays so: the
-    disk is made twice as large as the spheroid.
+    disk is made twice as large as the spheroid.  Not of what is not `shaped`, but a point.
     """
     for first, other, larger in ((SPHEROID, DISK, -math.log(2.0)), (DISK, SPHEROID, math.log(2.0))):
-        lost = (parameters[:, first] <= limits[:, 0, first]) & (parameters[:, other] > 0.0)
+        lost = shaped & (parameters[:, first] <= limits[:, 0, first])
+        lost &= parameters[:, other] > 0.0
         light = parameters[lost, other]
         parameters[lost, first], parameters[lost, other] = light / 3.0, light * (2.0 / 3.0)
         parameters[lost, first + RADIUS] = parameters[lost, other + RADIUS] + larger
