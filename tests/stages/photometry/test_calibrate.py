@@ -324,6 +324,21 @@ def test_failures_are_clear():
     assert_failed(calibrate(catalog, reference, make_exposure(wcs=None)), "no WCS")
 
 
+@pytest.mark.parametrize("of_field", [True, False])
+def test_vignetting_without_a_flat_is_named_where_stars_do_not_agree(of_field):
+    catalog, reference = make_pair(300)
+    u, v = ((catalog[name] - 500) / 500 for name in ("X_IMAGE", "Y_IMAGE"))
+    dark = 0.5 * (u**2 + v**2)
+    dark = dark if of_field else np.random.default_rng(4).permutation(dark)
+    fluxes = {n: catalog[n] * 10 ** (-0.4 * dark) for n in ("FLUX_PSF", "FLUX_AUTO")}
+    catalog = catalog.with_columns(**fluxes)
+    result = calibrate(catalog, reference)
+    assert result.status == "FAILED"
+    assert ("(PHOT_DEGREES 2)" in result.reason) is of_field
+    if of_field:
+        assert calibrate(catalog, reference, config=Config(phot_degrees=2)).status == "COMPLETE"
+
+
 def test_another_system_is_noticed():
     catalog, reference = make_pair()
     flux_like = replace(

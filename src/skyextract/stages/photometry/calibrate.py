@@ -42,6 +42,7 @@ from skyextract.stages.photometry.model import (
     affordable_degree,
     color_term,
     fit_stars,
+    varies_over_field,
 )
 from skyextract.stages.photometry.pairs import Pairs, pair_stars
 from skyextract.stages.photometry.parts import Parts, compare_parts
@@ -280,6 +281,7 @@ def _verify(
             fit, stars, exposure.shape, pairs.chance, _better_band(fitted), scale,
             checks.pop("n_bright"), _parts(fitted, residuals, exposure.shape),
             checks.get("n_extended", 0), checks.pop("n_in_cluster", 0),
+            varies_over_field(fit, stars, fitted.model),
         )
     )  # fmt: skip
     errors = np.maximum(everyone.errors, MIN_ERROR)

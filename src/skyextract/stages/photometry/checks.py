@@ -105,6 +105,8 @@ class Evidence:
         Matched sources that were left out as no points of light.
     n_in_cluster : int
         Stars of the fit where sources are far denser than in most of the frame.
+    varies : bool
+        Where many stars do not fit: whether they fit one that varies over the field.
     """
 
     fit: ZeroPointFit
@@ -117,6 +119,7 @@ class Evidence:
     parts: Parts
     n_extended: int = 0
     n_in_cluster: int = 0
+    varies: bool = False
 
     @property
     def n_good(self) -> int:
@@ -235,12 +238,16 @@ def _about_other_fluxes(error: float, of_correction: float) -> str:
 def _disbelief(evidence: Evidence, trends: Mapping[str, Trend]) -> str:
     """Return why the zero point is not believable; empty if it is."""
     fit, chance, typical = evidence.fit, evidence.chance_fraction, evidence.error_of(0.5)
+    varies = ", but one that varies over the field (PHOT_DEGREES 2): was there no flat?"
+    varies *= evidence.varies
     if evidence.n_good < MIN_STARS:
-        return f"{evidence.n_good} stars agree on a zero point: too few ({MIN_STARS} needed)"
+        few = f"{evidence.n_good} stars agree on a zero point: too few ({MIN_STARS} needed)"
+        return f"{few}{varies}"
     if evidence.better_band:
         return evidence.better_band
     if fit.outlier_fraction > MAX_OUTLIERS:
-        return f"{100 * fit.outlier_fraction:.0f} % of the stars do not fit any one zero point"
+        outliers = f"{100 * fit.outlier_fraction:.0f} % of the stars"
+        return f"{outliers} do not fit any one zero point{varies}"
     if chance > MAX_CHANCE:
         return (
             f"{100 * chance:.0f} % of the matches may be chance: CROSSID_RADIUS too large, or a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _SIGNIFICANT = 4.0
 _BRIGHT_OFFSET = 0.03
 _STARS_PER_TERM = 8
+VIGNETTING = 2
+"""Degree of the polynomial that is tried where stars do not agree..."""
+MANY_OUTLIERS = 0.4
+"""... such a share of them."""
 
 
 @record
@@ -185,3 +190,12 @@ def _bright_offset(fit: ZeroPointFit, stars: Stars) -> Bools:
     error = 1.25 * max(float(noise), fit.scatter) / math.sqrt(size)
     drop[brightest] = offset < -max(_BRIGHT_OFFSET, _SIGNIFICANT * error)
     return drop
+
+
+def varies_over_field(fit: ZeroPointFit, stars: Stars, model: StarModel) -> bool:
+    """Tell whether stars that do not fit a zero point fit one that varies over the field."""
+    degree = affordable_degree(VIGNETTING, len(stars.row))
+    if fit.outlier_fraction <= MANY_OUTLIERS or not model.degree < degree:
+        return False
+    other, *_ = fit_stars(stars, replace(model, degree=degree), {})
+    return other.outlier_fraction < MANY_OUTLIERS
