@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from skyextract.kernels.galaxies.convolution import (
+    LANES,
     TERM,
+    WIDTH,
     convolve,
     group_gaussians,
     with_whole,
@@ -64,7 +66,7 @@ def profile_of(
     mixture, shape = np.empty((4, N_GAUSSIANS)), np.empty((4, 3))
     mixture_of(parameters[5], mixture)
     ellipse_of(*parameters[2:5], shape)
-    terms = np.full((len(psf) * N_GAUSSIANS, TERM), np.nan)
+    terms = np.full(len(psf) * N_GAUSSIANS * WIDTH, np.nan)
     if groups is None:
         groups = N_GAUSSIANS, np.tile(np.arange(1, N_GAUSSIANS + 1), (len(psf) + 1, 1))
     return terms, convolved(mixture, whole_of(psf), *groups, terms), shape
@@ -114,7 +116,8 @@ def formula(
     columns = grid.x + middle + grid.step * np.arange(grid.n_x) - parameters[0]
     rows = grid.y + middle + grid.step * np.arange(grid.n_y) - parameters[1]
     total = np.zeros((grid.n_y, grid.n_x))
-    for weight, variance, _, _, dx, dy, *covariance in terms[:count]:
+    numbers = terms.reshape(-1, WIDTH, LANES)[:, :TERM].swapaxes(1, 2).reshape(-1, TERM)
+    for weight, variance, _, _, dx, dy, *covariance in numbers[:count]:
         x, y = columns - dx, (rows - dy)[:, None]
         xx, xy, yy = variance * shape[0] + covariance + np.array([spread, 0.0, spread])
         determinant = xx * yy - xy**2

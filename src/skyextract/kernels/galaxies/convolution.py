@@ -10,16 +10,24 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from skyextract.kernels.galaxies.sersic import N_GAUSSIANS
 from skyextract.kernels.jit import helper
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I8
 
-# columns of the table of Gaussians: weight; variance before the ellipse of the profile; derivatives
-# to ln n of the logarithms of both; centre and covariance of the PSF
-WEIGHT, VARIANCE, BY_WEIGHT, BY_VARIANCE, DX, DY, XX, XY, YY = range(9)
-TERM = 9
+LANES = 8
+"""Gaussians whose numbers stand side by side, as in the lanes of registers: work space is `WIDTH`
+numbers for each, of `LANES` of them first the weights, then the variances before the ellipse of the
+profile, derivatives to ln n of the logarithms of both, centres and covariances of the PSF, and
+`TABLE` others that follow from these for a grid."""
+TERM, TABLE = 9, 22
+WIDTH = TERM + TABLE
+WEIGHT, VARIANCE, BY_WEIGHT, BY_VARIANCE, DX, DY, XX, XY, YY = (
+    np.uint64(row * LANES) for row in range(TERM)
+)
 
 _LEAST_AREA = 0.1
 """Of all of the PSF, in square pixels: what is smaller is no ellipse."""
@@ -152,8 +160,8 @@ def convolve(mixture: F8, psf: F8, split: int, ends: I8, terms: F8) -> int:
         As `with_whole` writes it.
     split, ends
         As from `group_gaussians`.
-    terms : (>= j * N_GAUSSIANS, TERM) float64
-        Written.
+    terms : (>= j * N_GAUSSIANS * WIDTH,) float64
+        Written, and the last one again up to a multiple of `LANES`.
 
     Returns
     -------
@@ -173,12 +181,13 @@ def convolve(mixture: F8, psf: F8, split: int, ends: I8, terms: F8) -> int:
                 by_weight += own * mixture[2, k]
                 by_variance += own * mixture[1, k] * (mixture[2, k] + mixture[3, k])
             first, count = ends[j, count], count + 1
-            terms[n, WEIGHT], terms[n, VARIANCE] = weight * psf[j, 0], variance / weight
-            terms[n, BY_WEIGHT] = by_weight / weight
-            terms[n, BY_VARIANCE] = by_variance / variance - by_weight / weight
-            for i in range(5):
-                terms[n, DX + i] = psf[j, 1 + i]
+            at = _place_of(n)
+            terms[WEIGHT + at], terms[VARIANCE + at] = weight * psf[j, 0], variance / weight
+            terms[BY_WEIGHT + at] = by_weight / weight
+            terms[BY_VARIANCE + at] = by_variance / variance - by_weight / weight
+            _copy_place(psf, j, terms, at)
             n += 1
+    _fill_lanes(terms, n)
     return n
 
 
@@ -187,8 +196,32 @@ def convolve_point(psf: F8, terms: F8) -> int:
     """Write the Gaussians of a point, those of the PSF, and return their number."""
     n: int = psf.shape[0] - 1
     for j in range(n):
-        terms[j] = 0.0
-        terms[j, WEIGHT] = psf[j, 0]
-        for i in range(5):
-            terms[j, DX + i] = psf[j, 1 + i]
+        at = _place_of(j)
+        terms[WEIGHT + at], terms[VARIANCE + at] = psf[j, 0], 0.0
+        terms[BY_WEIGHT + at], terms[BY_VARIANCE + at] = 0.0, 0.0
+        _copy_place(psf, j, terms, at)
+    _fill_lanes(terms, n)
     return n
+
+
+@helper
+def _place_of(n: int) -> np.uint64:
+    """Return where the numbers of a Gaussian begin."""
+    return np.uint64(n // LANES * (WIDTH * LANES) + n % LANES)
+
+
+@helper
+def _copy_place(psf: F8, j: int, terms: F8, at: np.uint64) -> None:
+    """Write centre and covariance of a Gaussian of the PSF."""
+    terms[DX + at], terms[DY + at] = psf[j, 1], psf[j, 2]
+    terms[XX + at], terms[XY + at], terms[YY + at] = psf[j, 3], psf[j, 4], psf[j, 5]
+
+
+@helper
+def _fill_lanes(terms: F8, n: int) -> None:
+    """Write the last of n Gaussians again up to a multiple of `LANES`."""
+    last = _place_of(n - 1)
+    for k in range(n, -(-n // LANES) * LANES):
+        at = _place_of(k)
+        for row in range(TERM):
+            terms[np.uint64(row * LANES) + at] = terms[np.uint64(row * LANES) + last]

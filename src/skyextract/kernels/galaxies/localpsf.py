@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.galaxies.convolution import TERM, convolve_point, with_whole
+from skyextract.kernels.galaxies.convolution import (
+    LANES,
+    WIDTH,
+    convolve_point,
+    with_whole,
+)
 from skyextract.kernels.galaxies.render import SPARE, Grid, Sums, add_values
 from skyextract.kernels.jit import helper
 
@@ -54,7 +59,7 @@ def psf_at(
     all_ = np.empty((n + 1, 6))
     with_whole(gaussians, all_)
     if size > 0:
-        terms, none = np.empty((n, TERM)), np.zeros((4, 3))
+        terms, none = np.empty(-(-n // LANES) * LANES * WIDTH), np.zeros((4, 3))
         count = convolve_point(all_, terms)
         grid = Grid(left, bottom, 1, size, size, 0, 0, 0, 0)
         add_values(terms, count, none, x, y, grid, -1.0, 1e-9, sums, misfit, 0)

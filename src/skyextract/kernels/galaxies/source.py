@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from skyextract.kernels.galaxies.convolution import (
-    TERM,
+    WIDTH,
     convolve,
     convolve_point,
     group_gaussians,
@@ -63,7 +63,7 @@ class Work(NamedTuple):
     split : (2,) int64
     ends : (2, j + 1, N_GAUSSIANS) int64
         Groups of the Gaussians of each component, from `group_gaussians`.
-    terms : (j * N_GAUSSIANS, TERM) float64
+    terms : (j * N_GAUSSIANS * WIDTH,) float64
         Gaussians that a component is drawn with.
     shape : (4, 3) float64
         As `ellipse` writes it.
@@ -120,7 +120,7 @@ def work_space(side: int, points: int, n_free: int, n_psf: int, stamp: int) -> W
         np.empty((4, N_GAUSSIANS)),
         np.empty(2, np.int64),
         np.empty((2, n_psf + 1, N_GAUSSIANS), np.int64),
-        np.empty((n_psf * N_GAUSSIANS, TERM)),
+        np.empty(n_psf * N_GAUSSIANS * WIDTH),
         np.empty((4, 3)),
         sums_of(max(side, stamp)),
         np.zeros((N_PARTS, PART), np.int64),
