@@ -117,23 +117,29 @@ def extract(
     chunks = _chunks(components.first, run)
     pixels, branches, lights = _split(pixels, components, chunks, level, config, by_psf, run)
     sources = _gather(pixels, components, branches, chunks, level, shape, config, run)
-    members = sources.members[: components.first[-1]]
-    index, values = np.empty(members.size, np.int64), np.empty(members.size, np.float32)
-
-    def part(span: tuple[int, int]) -> None:
-        some = slice(*span)
-        rows = members[some]
-        index[some] = pixels.y[rows].astype(np.int64) * shape[1] + pixels.x[rows]
-        values[some] = pixels.filtered[rows]
-
-    run.map(part, run.bands(members.size, least=_MANY))
-    candidates = Candidates(sources.real, sources.integer, sources.start, index, values)
+    candidates = _candidates(pixels, sources, int(components.first[-1]), shape[1], run)
     if lights:
         candidates = candidates.spared(np.isin(sources.integer[:, PARENT] - 1, lights))
+    # in a crowd these are as large as a plane of the image
+    del pixels, components, branches, sources
     return clean(
         candidates, shape, config, run, threshold=threshold, off_frame=by_psf.off_frame,
         plateau=by_psf.plateau, scan=scan,
     )  # fmt: skip
+
+
+def _candidates(pixels: Pixels, sources: Sources, n: int, width: int, run: Run) -> Candidates:
+    """Return sources with places and filtered values of their n pixels; `width` is the image's."""
+    members, index, values = sources.members[:n], np.empty(n, np.int64), np.empty(n, np.float32)
+
+    def part(span: tuple[int, int]) -> None:
+        some = slice(*span)
+        rows = members[some]
+        index[some] = pixels.y[rows].astype(np.int64) * width + pixels.x[rows]
+        values[some] = pixels.filtered[rows]
+
+    run.map(part, run.bands(n, least=_MANY))
+    return Candidates(sources.real, sources.integer, sources.start, index, values)
 
 
 def _connect(runs: Runs, n_pixels: int, min_area: int) -> Components:
