@@ -324,3 +324,18 @@ def test_stars_that_were_left_out_as_sizes_bend_too_far():
         among = replace(field, size=np.where(field.is_star, np.log10(3.0), np.log10(3.0) + wider))
         assert "are not among the PSF stars" not in doubt_of_parts(among, PSF, SHAPE)
     assert told >= 18
+
+
+def test_elongated_galaxies_all_over_a_frame_are_no_trails():
+    """Half of the sources, a little more of them along one axis of the PSF: in some part they are
+    aligned by chance (in 6 of these 20 frames where only the alignment counts).
+    """
+    n_told = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed + 1000)
+        some = sizes(seed, 400, lambda u, v: 3.0 + 0.0 * u)
+        is_round = random.random(400) > 0.5
+        angle = 0.5 * random.vonmises(0.4, 0.7, 400)
+        galaxies = replace(some, is_round=is_round, is_star=is_round, angle=angle)
+        n_told += "trailed" in doubt_of_parts(galaxies, PSF, SHAPE)
+    assert n_told <= 1

@@ -18,6 +18,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.unfollowed import Unfollowed
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
+from skyextract.stages.chance import log_choices
 from skyextract.stages.starselection.locus import BRIGHT, departures, departures_from, field_of
 from skyextract.stages.starselection.modelsizes import ModelSizes
 from skyextract.stages.starselection.patches import alike_among_neighbours, alike_in_bands
@@ -55,8 +56,9 @@ MIN_OTHERS, FOLLOWED, OFF = 4, 0.25, 2.0
 all sizes, and their departure from the PSF in units of what it leaves."""
 
 MIN_TRAILS, BY_CHANCE, ALIGNED = 4, 1e-4, 0.8
-"""Sources in one direction, at least, the probability of that, at most, and the length of the mean
-of their directions, at least: trails are parallel, ..."""
+"""Sources in one direction, at least, the probability of that, also together with that of so many
+being in the part, at most, and the length of the mean of their directions, at least: trails are
+parallel, ..."""
 
 MAX_OTHER = 0.2
 """... and this share of what is elongated there may be galaxies and blends."""
@@ -315,15 +317,23 @@ def _part_of_one_direction(sizes: Sizes, model: ModelSizes, shape: tuple[int, in
     """
     u, v = field_of(sizes.x, sizes.y, shape)
     least, best = (math.log(BY_CHANCE), 0.0), None
-    longish = np.flatnonzero(~sizes.is_round)
+    longish, n = np.flatnonzero(~sizes.is_round), sizes.x.size
     if longish.size < MIN_TRAILS:
         return None
-    for across, along, inside in rectangles_and_strips(u, v):
-        rows = longish[inside[longish]]
-        if rows.size < MIN_TRAILS or 2 * rows.size <= np.count_nonzero(inside):
+    parts = list(rectangles_and_strips(u, v))
+    for across, along, inside in parts:
+        rows, n_inside = longish[inside[longish]], int(np.count_nonzero(inside))
+        if rows.size < MIN_TRAILS or 2 * rows.size <= n_inside:
+            continue
+        # of galaxies some are aligned in one of many parts, and as many are elongated elsewhere
+        place = log_choices(longish.size, rows.size)
+        place += log_choices(n - longish.size, n_inside - rows.size)
+        place += math.log(len(parts)) - log_choices(n, n_inside)
+        alignment = _chance_of_alignment(sizes.angle[rows])
+        if place + alignment > math.log(BY_CHANCE):
             continue
         area = (across[1] - across[0]) * (along[1] - along[0])
-        found = _chance_of_alignment(sizes.angle[rows]), area  # the smallest with the same trails
+        found = alignment, area  # the smallest with the same trails
         if found < least:
             least, best = found, (across, along, rows)
     if best is None:
