@@ -85,3 +85,10 @@ def test_a_hot_pixel_and_a_slope_are_no_objects():
     assert moments(hot, 20, 20, 2.0)[1][0] & kernels.NOT_CONVERGED
     slope = np.tile(np.arange(200.0), (200, 1))
     assert moments(slope, 100, 100, 2.0)[1][0] & kernels.NOT_CONVERGED
+
+
+def test_what_has_no_width_is_not_looked_around():
+    """Windows of the widest weight are the largest of all, and nobody asks for such light."""
+    out, flags = moments(np.full((400, 400), 50.0), 3, 200, 2.0)
+    assert flags[0] == kernels.NOT_CONVERGED
+    assert out[0, kernels.BROADENING] == out[0, kernels.PEAK] == 0.0

@@ -263,7 +263,7 @@ def adaptive_moments(
         broadening (flux under twice the weight's width over the flux under the weight),
         highest pixel, direction of the major axis (radians from x towards y).
     flags : (n,) int64
-        NOT_CONVERGED, ABOVE_SATURATION, MASKED, AT_EDGE.
+        NOT_CONVERGED; ABOVE_SATURATION, MASKED, AT_EDGE of what converged.
 
     Notes
     -----
@@ -282,9 +282,11 @@ def adaptive_moments(
         if abs(cx - x[i]) > limit or abs(cy - y[i]) > limit:
             flag |= NOT_CONVERGED
         sigma = min(max(sigma, MIN_WEIGHT), MAX_SIGMA)
-        around, peak, broad = _surroundings(
-            data, variance, saturated, saturated_bits, cx, cy, sigma, wx
-        )
+        around, peak, broad = 0, 0.0, 0.0
+        if flag == 0:  # what has no width, as nebulae have none, has no surroundings either
+            around, peak, broad = _surroundings(
+                data, variance, saturated, saturated_bits, cx, cy, sigma, wx
+            )
         out[i, X] = cx
         out[i, Y] = cy
         out[i, SIGMA] = min(max(measured, MIN_SIGMA), MAX_SIGMA)
