@@ -4,7 +4,7 @@ import galsim
 import numpy as np
 import pytest
 
-from skyextract.stages.crowded import pairs
+from skyextract.stages.crowded import pairs, profile
 from skyextract.stages.crowded.pairs import fit_alone, fit_pairs
 from skyextract.stages.crowded.profile import Windows, fit_profiles
 
@@ -98,6 +98,7 @@ def test_pairs_that_are_none_are_given_up(monkeypatch):
         return fits
 
     monkeypatch.setattr(pairs, "fit_profiles", counted)
+    monkeypatch.setattr(profile, "LITTLE", 0.0)  # which ends a fit that goes on
     full = fit_pairs(cut, alone, start, np.full(1, np.inf), 3.5)
     most = sum(steps)
     steps.clear()
@@ -148,3 +149,18 @@ def test_profiles_are_what_their_transforms_say(size):
     assert fitted.stars[0, 0] == pytest.approx(700.0, rel=0.01)
     assert fitted.chi2[0] < 1.0
     assert first.steps[0] == 0
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_has_edges_is_not_crept_up_to(number):
+    """No profile has them: the last steps of many take nothing off a large chi2."""
+    y, x = np.indices((SIZE, SIZE)) - SIZE // 2
+    plateaus = (np.hypot(x - 4, y - 7) < 6) | (np.hypot(x + 5, y + 6) < 8)
+    cut = windows([np.fft.ifftshift(3000.0 * plateaus)], np.zeros((1, 0, 2)))
+    start, never = np.tile(guess(1), number), np.full(1, np.inf)
+    start[0, 1:3] = 4.0, 7.0
+    fits = fit_profiles(cut, start, never, never, steps=60, slow=True)
+    further = fit_profiles(cut, fits.shape, never, never)
+    assert fits.steps[0] < 30
+    assert fits.chi2[0] > 100.0 * SIZE**2
+    assert further.chi2[0] > 0.98 * fits.chi2[0]

@@ -29,6 +29,8 @@ class FitLimits(NamedTuple):
     steps, first_steps : int
     settled, far, hope, promise : float
         `hope` holds for the first steps, `promise` after these.
+    part : float
+        Of chi2, what a step must take off it.
     growth, bend, least_index, largest_index : float
     """
 
@@ -38,6 +40,7 @@ class FitLimits(NamedTuple):
     far: float
     hope: float
     promise: float
+    part: float
     growth: float
     bend: float
     least_index: float
@@ -310,7 +313,8 @@ def _fit_window(
         if better:
             shape[:], stars[:], lowest = trial, light, chi2
             best[:] = window.model
-        going = not (0.0 <= gain < limits.settled) and damping < 1e4
+        settled = max(limits.settled, limits.part * lowest)
+        going = not (0.0 <= gain < settled) and damping < 1e4
         going = going and (number < limits.first_steps or lowest < limits.far * goal)
         if not going or number == limits.steps - 1:
             break

@@ -212,7 +212,7 @@ def _fitted(window: Windows, shape: F8, stars: F8) -> Mixture:
 
 def _stars_alone(window: Windows, stars: F8) -> Mixture:
     """Fit the fluxes of stars."""
-    images = np.array([_drawn(window.psf[0], place)[0] for place in stars])
+    images = _drawn(window.psf[0], stars)
     weight = window.weight[0]
     normal = np.einsum("ayx,byx,yx->ab", images, images, weight)
     vector = np.einsum("ayx,yx,yx->a", images, window.data[0], weight)
@@ -226,8 +226,9 @@ def _moved(window: Windows, mixture: Mixture) -> F8:
     """Return the places of stars after one step of Gauss and Newton, each for itself."""
     stars = mixture.stars.copy()
     rest, weight = window.data[0] - mixture.model, window.weight[0]
-    for k, place in enumerate(mixture.stars):
-        slopes = np.array(_drawn(window.psf[0], place))
+    light, along_x, along_y = _drawn(window.psf[0], mixture.stars, slopes=True)
+    for k, images in enumerate(zip(light, along_x, along_y, strict=True)):
+        slopes = np.array(images)
         normal = np.einsum("ayx,byx,yx->ab", slopes, slopes, weight)
         flux = max(float(mixture.flux[k]), 1e-30)
         step = np.linalg.lstsq(normal, np.einsum("ayx,yx,yx->a", slopes, rest, weight), rcond=None)[
@@ -237,14 +238,16 @@ def _moved(window: Windows, mixture: Mixture) -> F8:
     return stars
 
 
-def _drawn(psf: F4, place: F8) -> tuple[F8, F8, F8]:
-    """Return a star of unit flux at a place, and its slopes along the place's x and y."""
+def _drawn(psf: F4, places: F8, *, slopes: bool = False) -> F8:
+    """Return stars of unit flux at places (k, 2), (k, n, n).
+
+    With `slopes` (3, k, n, n): those, and their slopes along the places' x and y.
+    """
     n = len(psf)
     kx, ky = 2.0 * np.pi * np.fft.rfftfreq(n), 2.0 * np.pi * np.fft.fftfreq(n)[:, None]
-    waves = np.fft.rfft2(psf) * np.exp(-1j * (kx * place[0] + ky * place[1]))
-
-    def pixels(values: F8) -> F8:
-        out: F8 = np.fft.irfft2(values, s=(n, n))
-        return out
-
-    return pixels(waves), pixels(-1j * kx * waves), pixels(-1j * ky * waves)
+    x, y = places.T[:, :, None, None]
+    waves = np.fft.rfft2(psf) * np.exp(-1j * (kx * x + ky * y))
+    if slopes:
+        waves = np.stack([waves, -1j * kx * waves, -1j * ky * waves])
+    pixels: F8 = np.fft.irfft2(waves, s=(n, n))
+    return pixels

@@ -28,7 +28,10 @@ FAR = 3.0
 """After the first steps fits with more than so many times the chi2 that is the goal are given up;
 not before: what bright sources start from leaves much of their light."""
 SETTLED = 2.0
-"""A fit ends when a step makes chi2 less by no more than this."""
+"""A fit ends when a step makes chi2 less by no more than this..."""
+LITTLE = 1e-3
+"""... and one that may creep by no more than this part of it: where profiles leave far more than
+noise, as of what has edges, they creep without end."""
 
 
 @record
@@ -104,8 +107,9 @@ def fit_profiles(
     transfer = np.fft.rfft2(windows.psf)
     hope = PATIENCE if slow else HOPE
     limits = FitLimits(
-        steps, FIRST_STEPS, SETTLED, FAR, hope, hope if slow else 1.0, MAX_GROWTH, MAX_BEND, *INDEX
-    )
+        steps, FIRST_STEPS, SETTLED, FAR, hope, hope if slow else 1.0, LITTLE if slow else 0.0,
+        MAX_GROWTH, MAX_BEND, *INDEX,
+    )  # fmt: skip
     best = Profiles(
         np.array(guess, np.float64), np.zeros((n, n_stars)), np.empty_like(windows.data),
         np.empty(n), np.empty(n, np.int64),
