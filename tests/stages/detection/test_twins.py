@@ -54,6 +54,21 @@ def test_more_than_two_exposures():
     assert find_twins(*seen_again(x, y, flux, rng, chain, [0.2] * 5)) is not None
     triangle = [(0.0, 0.0), (13.0, 4.0), (-7.0, 19.0)]
     assert find_twins(*seen_again(x, y, flux, rng, triangle, [1 / 3] * 3)) is not None
+    angle = np.arange(6) * math.pi / 3.0  # segments of a mirror, a lattice of few
+    hexagon = [(0.0, 0.0), *zip(14.0 * np.cos(angle), 14.0 * np.sin(angle), strict=True)]
+    for n in (30, 60, 400):
+        x, y, flux, rng = field(n, n)
+        images = seen_again(x, y, flux, rng, hexagon, rng.uniform(0.1, 0.18, 7), 0.5)
+        assert find_twins(*images) is not None
+
+
+def test_pieces_of_a_wedge_are_no_exposures():
+    """Sources that follow each other along its edges, in a part of the frame."""
+    x, y, flux, rng = field(100, 6)
+    along = np.concatenate([np.arange(start, start + 55.0, 5.0) for start in (20, 200, 300)])
+    edge = along * 0.8 + rng.normal(0.0, 0.3, (2, along.size)), along * 0.6
+    x, y = np.append(x, edge[0][0]), np.append(y, edge[1] + edge[0][1] - along * 0.8)
+    assert find_twins(x, y, np.append(flux, np.full(along.size, 5.0))) is None
 
 
 def test_ordinary_fields():

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F8, I8, distinct
 from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.record import record
 
@@ -32,6 +32,14 @@ _TABLE, _FACTOR = 1 << 16, 40503
 MAX_OTHER, MAX_SUM = 0.6, 0.3
 """On a grid, and on copies side by side, another vector is so frequent, and so are its sum with and
 its difference from the first: shares of the number of the first."""
+MULTIPLE, MIN_MULTIPLE, EXTENT = 4, 0.25, 0.8
+"""A grid repeats over the whole frame, the images of a star (segments of a mirror) a few times:
+this multiple of the vector is as frequent as this share of it, if it is within this part of the
+frame."""
+MIN_CHAINED, PARTS, MOST_EMPTY = 0.3, 3, 2
+"""Pieces of one extended thing follow each other, twice the vector is as frequent as this share of
+it, and they are in a part of the frame: of so many times as many parts with equal numbers of
+sources, more than these hold none."""
 
 
 @record
@@ -82,7 +90,8 @@ def find_twins(x: F8, y: F8, flux: F8) -> Twins | None:
     places = np.stack([x[brightest], y[brightest], -2.5 * np.log10(flux[brightest])])
     first, second = np.triu_indices(n, 1)
     vectors = places[:, second] - places[:, first]
-    vectors = vectors[:, np.hypot(vectors[0], vectors[1]) > 2.0 * TOLERANCE]
+    far = np.hypot(vectors[0], vectors[1]) > 2.0 * TOLERANCE
+    first, second, vectors = first[far], second[far], vectors[:, far]
     centre = _most_frequent(vectors)
     vectors = _turned(vectors, centre)
     distance = np.hypot(vectors[0] - centre[0], vectors[1] - centre[1])
@@ -94,8 +103,12 @@ def find_twins(x: F8, y: F8, flux: F8) -> Twins | None:
         count < least
         or count < expected + MIN_SIGNIFICANCE * math.sqrt(expected + 1.0)
         or robust_sigma(vectors[2, same]) > MAX_SCATTER
-        or _on_grid(vectors, centre, count)
+        or _on_grid(vectors, centre, count, np.ptp(places[:2], axis=1))
     ):
+        return None
+    seen = np.concatenate([first[same], second[same]])
+    is_chain = _number_near(vectors, centre, 2.0) > MIN_CHAINED * count
+    if is_chain and _n_empty(places, seen) > MOST_EMPTY:
         return None
     message = (
         f"{count} of the {n} brightest sources are seen a second time {centre[0]:+.1f}, "
@@ -139,7 +152,27 @@ def on_grid(sources: F8) -> bool:
     vectors = _turned(vectors, centre)
     same = np.hypot(vectors[0] - centre[0], vectors[1] - centre[1]) <= TOLERANCE
     count = int(np.count_nonzero(same))
-    return count >= max(MIN_PAIRS, MIN_SHARE * places.shape[1]) and _on_grid(vectors, centre, count)
+    extent = np.ptp(places[:2], axis=1)
+    enough = count >= max(MIN_PAIRS, MIN_SHARE * places.shape[1])
+    return enough and _on_grid(vectors, centre, count, extent)
+
+
+def _number_near(vectors: F8, vector: tuple[float, float], multiple: float = 1.0) -> int:
+    """Return how many vectors are, but for their sign, a multiple of one."""
+    dx, dy = multiple * vector[0], multiple * vector[1]
+    turned = _turned(vectors, (dx, dy))
+    return int(np.count_nonzero(np.hypot(turned[0] - dx, turned[1] - dy) <= 2.0 * TOLERANCE))
+
+
+def _n_empty(places: F8, rows: I8) -> int:
+    """Return in how many parts of the frame, with equal numbers of sources, none of some is."""
+    n = places.shape[1]
+    column = np.argsort(np.argsort(places[0], kind="stable")) * PARTS // n
+    # By column, and in it by row.
+    order = np.lexsort((places[1], column))
+    part = np.empty(n, np.int64)
+    part[order] = np.arange(n) * PARTS**2 // n
+    return PARTS**2 - distinct(part[rows]).size
 
 
 def _turned(vectors: F8, centre: tuple[float, float]) -> F8:
@@ -168,8 +201,14 @@ def _most_frequent(vectors: F8) -> tuple[float, float]:
     return centre
 
 
-def _on_grid(vectors: F8, centre: tuple[float, float], count: int) -> bool:
-    """Tell whether a second vector is frequent too, with its sum and difference of the first."""
+def _on_grid(vectors: F8, centre: tuple[float, float], count: int, extent: F8) -> bool:
+    """Tell whether a second vector is frequent too, with its sum and difference of the first.
+
+    And a multiple of the first, if the extent of the sources along x and y has place for it.
+    """
+    has_place = (MULTIPLE * np.abs(centre) < EXTENT * extent).all()
+    if has_place and _number_near(vectors, centre, MULTIPLE) < MIN_MULTIPLE * count:
+        return False
     across = np.abs(vectors[0] * centre[1] - vectors[1] * centre[0]) / math.hypot(*centre)
     aside = across > 3.0 * TOLERANCE
     if not aside.any():
@@ -177,8 +216,6 @@ def _on_grid(vectors: F8, centre: tuple[float, float], count: int) -> bool:
     other = _most_frequent(vectors[:, aside])
     for sign, share in ((0.0, MAX_OTHER), (1.0, MAX_SUM), (-1.0, MAX_SUM)):
         step = other[0] + sign * centre[0], other[1] + sign * centre[1]
-        turned = _turned(vectors, step)
-        near = np.hypot(turned[0] - step[0], turned[1] - step[1]) <= 2.0 * TOLERANCE
-        if np.count_nonzero(near) < share * count:
+        if _number_near(vectors, step) < share * count:
             return False
     return True
