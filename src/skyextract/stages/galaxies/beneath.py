@@ -138,9 +138,12 @@ def give_shapes(
 def _own_share(scene: Scene, pixels: Pixels, parameters: F8) -> F8:
     """Return which share of the models at its place a source has that is a point."""
     n_y, n_x = pixels.image.shape
-    column = np.clip(np.rint(parameters[:, X]), 0, n_x - 1).astype(np.int64)
-    row = np.clip(np.rint(parameters[:, Y]), 0, n_y - 1).astype(np.int64)
+    share = np.ones(len(parameters))
+    beside = np.diff(scene.first) > 0  # of others the residual has no pixels
+    own = parameters[beside]
+    column = np.clip(np.rint(own[:, X]), 0, n_x - 1).astype(np.int64)
+    row = np.clip(np.rint(own[:, Y]), 0, n_y - 1).astype(np.int64)
     models = pixels.image[row, column] - pixels.residual[row, column]
-    own = light_of(parameters) * float(scene.psf.basis[0].max())
-    share: F8 = np.where(np.diff(scene.first) == 0, 1.0, own / np.maximum(models, 1e-30))
+    peak = light_of(own) * float(scene.psf.basis[0].max())
+    share[beside] = peak / np.maximum(models, 1e-30)
     return share
