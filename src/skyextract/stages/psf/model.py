@@ -9,6 +9,8 @@ which keeps the noise out of the wings.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -20,7 +22,7 @@ from skyextract.errors import StepError
 from skyextract.run import Run
 from skyextract.stages.psf.fitted import PsfFit, Solution, Variation, described
 from skyextract.stages.psf.sample import ROUND, StarSample
-from skyextract.stages.psf.scaled import scaled_profile
+from skyextract.stages.psf.scaled import ScaledProfile, scaled_profile
 from skyextract.stages.psf.solver import Solver
 from skyextract.stages.psf.splines import centred, coefficients_of, normalise, samples_of
 
@@ -59,6 +61,12 @@ OWN_DEGREE = 4
 LEFT, FIRST_LEFT = 0.01, 0.1
 """Squared error of the solution over that of the noise in it; the first solution serves to find
 outliers and centres."""
+
+MAX_TURNS, LAST_ADAPTED = 6, 4
+"""Solutions at most, each after stars were rejected; the second and third may change the prior."""
+
+CENTRED = 2e-3
+"""Pixels by which the middle of the model may be off."""
 
 MIN_STARS = 3
 
@@ -126,8 +134,57 @@ def build_psf(
     n_stars = sample.x.size if held_out is None else int(np.count_nonzero(~held_out))
     per_term = STARS_PER_SCALED_TERM if scaled else STARS_PER_TERM
     degree = affordable_degree(n_stars, degree, per_term)
+    begin = partial(
+        _Making.begun, data, variance, sample, gain=gain, degree=degree, sampling=sampling,
+        size=size, held_out=held_out, run=run,
+    )  # fmt: skip
+    making = _scaled(begin, sample, size) if scaled else _round(begin, sample, size)[0]
+    solver, adapted = making.solver, False
+    for turn in range(MAX_TURNS):
+        solver.fit(making.solution)
+        if turn and not _reject(solver) and turn > 1 and not adapted:
+            break
+        if solver.used.sum() < MIN_STARS:
+            raise StepError("fewer than 3 stars agree on a PSF")
+        making.afford(affordable_degree(int(solver.used.sum()), making.degree, per_term))
+        left = LEFT if turn and not rough else FIRST_LEFT
+        making.solve(left)
+        making.recentre(left)
+        adapted = 1 <= turn < LAST_ADAPTED and making.adapt(left)
+    else:
+        solver.fit(making.solution)
+    return making.described(Variation(making.degree, scaled))
 
-    def solver_of(narrow: float, wide: float, reach: float = RADIUS_FWHM) -> tuple[Solver, int]:
+
+class _Making:
+    """A model in the making: its stars in their solver, the prior, and the solution so far."""
+
+    def __init__(self, solver: Solver, sample: StarSample, degree: int, n: int) -> None:
+        self.solver, self.sample, self.degree, self.n = solver, sample, degree, n
+        self.profile: ScaledProfile | None = None
+        self.stray: F8 | None = None
+
+    @classmethod
+    def begun(
+        cls,
+        data: F4,
+        variance: F4,
+        sample: StarSample,
+        widths: tuple[float, float],
+        reach: float = RADIUS_FWHM,
+        *,
+        gain: float,
+        degree: int,
+        sampling: float,
+        size: int,
+        held_out: Bools | None,
+        run: Run,
+    ) -> _Making:
+        """Begin with stars of a least and a largest FWHM, the model as large as `reach` of it.
+
+        The other arguments are those of `build_psf`.
+        """
+        narrow, wide = widths
         step = sampling or min(1.0, narrow / SAMPLES_PER_FWHM)
         half = math.ceil(reach * wide) + 1
         samples = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
@@ -136,67 +193,93 @@ def build_psf(
         )
         if held_out is not None:
             solver.used &= ~held_out
-        return solver, 2 * samples + 1
+        return cls(solver, sample, degree, 2 * samples + 1)
 
-    solver, n = solver_of(sample.narrow or fwhm, fwhm)
-    prior = _round_profile(solver, n, sample)
-    reach = RADIUS_FWHM
-    if not size and RADIUS_FWHM * fwhm > LARGE:
+    def from_prior(self, prior: F8) -> None:
+        """Begin the solution anew."""
+        self.prior, self.solution, self.stray = prior, prior.copy(), None
+
+    def afford(self, degree: int) -> None:
+        """Lower the degree if fewer stars are left: the terms change meaning with it."""
+        if degree == self.degree:
+            return
+        solver, profile, self.degree = self.solver, self.profile, degree
+        solver.set_degree(degree, self.sample, OWN_DEGREE if profile else None)
+        if profile:
+            self.from_prior(profile.drawn(self.n, solver.step, degree))
+        else:
+            self.from_prior(self.prior[: solver.terms.shape[1]])
+        solver.form_variance = profile.forms.variance(degree) if profile else None
+        solver.fit(self.solution)
+
+    def solve(self, left: float) -> None:
+        """Solve for the model, from the solution so far."""
+        self.stray, self.solution = solve(self.solver, self.prior, self.stray, left)
+
+    def recentre(self, left: float) -> None:
+        """Move the stars so that the middle of the model is where their windowed positions are.
+
+        Those are the positions of astrometry; a round window walks along a trail that is brighter
+        at one end.
+        """
+        solver, image = self.solver, samples_of(self.solution)[0]
+        x, y = window_centre(image) if self.sample.shape == ROUND else core_shape(image)[:2]
+        solver.cx += x * solver.step
+        solver.cy += y * solver.step
+        if abs(x) + abs(y) > CENTRED / solver.step:
+            self.solve(left)
+
+    def adapt(self, left: float) -> bool:
+        """Change the prior to what the stars show, and solve again; False if it stays."""
+        assert self.stray is not None
+        other = self.solver.adapt(self.prior, self.solution, self.stray)
+        if other is None:
+            return False
+        self.prior, self.stray = other
+        self.solve(left)
+        return True
+
+    def described(self, variation: Variation) -> PsfFit:
+        """Return the model with all that is known of it."""
+        assert self.stray is not None
+        solution = Solution(self.prior, self.solution, self.stray, self.profile)
+        return described(self.solver, solution, variation)
+
+
+def _round(begin: Callable[..., _Making], sample: StarSample, size: int) -> tuple[_Making, float]:
+    """Begin with the mean profile of the stars; return also how many FWHM the model reaches."""
+    widths, reach = (sample.narrow or sample.fwhm, sample.fwhm), RADIUS_FWHM
+    making = begin(widths)
+    prior = _round_profile(making.solver, making.n, sample)
+    if not size and RADIUS_FWHM * sample.fwhm > LARGE:
         reach *= _lit_share(prior[0])
     if reach < RADIUS_FWHM:
-        solver, n = solver_of(sample.narrow or fwhm, fwhm, reach)
-        prior = _round_profile(solver, n, sample)
-    profile = None
-    if scaled:
-        profile = scaled_profile(solver, degree)
-        narrow, wide = profile.range_of_widths()
-        if not wide < MAX_RANGE * narrow:
-            raise StepError("the widths of the stars do not tell those of the field")
-        solver, n = solver_of(narrow * fwhm, wide * fwhm, reach)
-        prior = profile.drawn(n, solver.step, degree)
-        solver.set_degree(degree, sample, OWN_DEGREE)
-        solver.shaped, solver.form_variance = True, profile.forms.variance(degree)
-        solver.fit(prior, clip=1e9)
-    step = solver.step
-    solution = prior.copy()
-    stray = None
-    adapted = False
-    for turn in range(6):
-        solver.fit(solution)
-        if turn and not _reject(solver) and turn > 1 and not adapted:
-            break
-        if solver.used.sum() < MIN_STARS:
-            raise StepError("fewer than 3 stars agree on a PSF")
-        lower = affordable_degree(int(solver.used.sum()), degree, per_term)
-        if lower < degree:
-            # Fewer stars are left: the terms change meaning with the degree.
-            degree = lower
-            solver.set_degree(degree, sample, OWN_DEGREE if profile else None)
-            fewer = solver.terms.shape[1]
-            prior = profile.drawn(n, step, degree) if profile else prior[:fewer]
-            solver.form_variance = profile.forms.variance(degree) if profile else None
-            solution = prior.copy()
-            stray = None
-            solver.fit(solution)
-        left = LEFT if turn and not rough else FIRST_LEFT
-        stray, solution = solve(solver, prior, stray, left)
-        # The middle of the model is where windowed positions of stars are, those of astrometry; a
-        # round window walks along a trail that is brighter at one end.
-        image = samples_of(solution)[0]
-        x, y = window_centre(image) if sample.shape == ROUND else core_shape(image)[:2]
-        solver.cx += x * step
-        solver.cy += y * step
-        if abs(x) + abs(y) > 2e-3 / step:
-            stray, solution = solve(solver, prior, stray, left)
-        other = solver.adapt(prior, solution, stray) if 1 <= turn < 4 else None
-        adapted = other is not None
-        if other is not None:
-            prior, stray = other
-            stray, solution = solve(solver, prior, stray, left)
-    else:
-        solver.fit(solution)
-    assert stray is not None
-    return described(solver, Solution(prior, solution, stray, profile), Variation(degree, scaled))
+        making = begin(widths, reach)
+        prior = _round_profile(making.solver, making.n, sample)
+    making.from_prior(prior)
+    return making, reach
+
+
+def _scaled(begin: Callable[..., _Making], sample: StarSample, size: int) -> _Making:
+    """Begin with one profile of local width and shape.
+
+    Raises
+    ------
+    StepError
+        Widths that the polynomial gives are not those of stars.
+    """
+    first, reach = _round(begin, sample, size)
+    profile = scaled_profile(first.solver, first.degree)
+    narrow, wide = profile.range_of_widths()
+    if not wide < MAX_RANGE * narrow:
+        raise StepError("the widths of the stars do not tell those of the field")
+    making = begin((narrow * sample.fwhm, wide * sample.fwhm), reach)
+    solver, degree, making.profile = making.solver, making.degree, profile
+    making.from_prior(profile.drawn(making.n, solver.step, degree))
+    solver.set_degree(degree, sample, OWN_DEGREE)
+    solver.shaped, solver.form_variance = True, profile.forms.variance(degree)
+    solver.fit(making.prior, clip=1e9)
+    return making
 
 
 def solve(solver: Solver, prior: F8, stray: F8 | None, left: float) -> tuple[F8, F8]:
