@@ -58,3 +58,6 @@ def test_what_is_set_and_has_no_effect_is_told(tmp_path, monkeypatch, capsys):
         said = capsys.readouterr().err
         assert said.count("no effect") == n
         assert all(text in said for text in told[:n])
+    Path("list.txt").write_text("1 30 30\n")
+    main(["x.fits", "--steps", "measure", "-ASSOC_NAME", "list.txt"])
+    assert "ASSOC_NAME list.txt is not read: no column asks for it" in capsys.readouterr().err

@@ -94,6 +94,11 @@ def read_inputs(settings: Settings, folder: Path, run: Run) -> Inputs:
         if not config.assoc.assoc_name:
             raise ConfigError("VECTOR_ASSOC, NUMBER_ASSOC: ASSOC_NAME names no list")
         associates = read_number_list(config.assoc.assoc_name, "ASSOC_NAME", run)
+    elif config.assoc.assoc_name and Path(config.assoc.assoc_name).is_file():
+        run.warn(
+            f"ASSOC_NAME {config.assoc.assoc_name} is not read: no column asks for it "
+            "(VECTOR_ASSOC, NUMBER_ASSOC)"
+        )
     if "IMAFLAGS_ISO" in names and not config.weights.flag_image:
         raise settings.error("FLAG_IMAGE", "IMAFLAGS_ISO needs a flag map")
     unread = [] if names & {"IMAFLAGS_ISO", "NIMAFLAGS_ISO"} else config.weights.flag_image
