@@ -119,6 +119,18 @@ def test_outer_stars_without_a_partner_are_told():
     moved = lens.solve()
     assert moved.status == "FALLBACK"
     assert moved.metrics["checks"]["n_alone_outside"] > 5
+    assert moved.metrics["checks"]["n_alone_alike"] == 0  # by no one vector
+    # A seventh of the frame, blocks anywhere, is of another exposure.
+    x, y = (sources[name].copy() for name in ("XWIN_IMAGE", "YWIN_IMAGE"))
+    block = rng.choice(100, 15, replace=False)
+    inside = np.isin(y // 150 * 10 + x // 150, block)
+    x[inside] += 14.0
+    y[inside] -= 9.0
+    lens.sources = sources.with_columns(XWIN_IMAGE=x, YWIN_IMAGE=y)
+    moved = lens.solve()
+    assert moved.status == "FALLBACK"
+    assert moved.metrics["checks"]["n_alone_alike"] >= 0.5 * np.count_nonzero(inside)
+    assert "sources +14.0, -9.0 pixels away" in moved.reason
     # An area without sources is none, nor one without reference stars.
     lens.sources = sources.take(np.flatnonzero(~far))
     assert lens.solve().status == "COMPLETE"

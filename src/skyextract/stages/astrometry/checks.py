@@ -64,7 +64,7 @@ class AstrometryParts:
     displaced : Displaced
         A part of the frame whose stars the fit left out, displaced alike.
     outside : Outside
-        Stars without a partner, away from those that have one.
+        Stars without a partner, away from those that have one, or displaced alike.
     brightness : Brightness
         How stars are displaced by their brightness.
     """
@@ -129,6 +129,7 @@ class AstrometryParts:
             "n_lost_in_corners": self.corners.number,
             "n_displaced": self.displaced.number,
             "n_alone_outside": self.outside.alone,
+            "n_alone_alike": self.outside.alike,
         } | self.brightness.numbers
 
 
