@@ -59,7 +59,7 @@ class FlagsSky(DescribedFlag):
     NO_POINT = (
         4096,
         "no point source by its PSF fit: extended, several not told apart, or in a part of the "
-        "frame whose stars are not those of the PSF",
+        "frame whose stars are not those of the PSF, or whose exposure is another",
     )
 
 

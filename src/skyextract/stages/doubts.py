@@ -25,6 +25,7 @@ from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import Ghosts, find_ghosts, second_images
 from skyextract.stages.detection.marked import Marked
 from skyextract.stages.detection.noisesteps import MIN_SKY, NoiseStep, find_noise_step
+from skyextract.stages.detection.noisewindow import NoiseWindow, find_noise_window
 from skyextract.stages.detection.pixelorder import Interleaved, find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.seams import Seam, find_seam
@@ -129,7 +130,7 @@ def doubts_about(
         *(Line(text) for text in (*exposure.doubts, *of_frame)),
         *lines_of(seen.ghosts, seen.spectral[1], seen.dots, seen.tracks, seen.spikes),
         *lines_of(*(seen.sidelobes or ()), chains),
-        *lines_of(seen.flashes_of_their_own, seen.walking, seen.turns, seen.seam),
+        *lines_of(seen.flashes_of_their_own, seen.walking, seen.turns, seen.seam, seen.window),
         Line(about_vignetting(missing), missing > DOUBTED),
         Line(about_flat(excess), excess > DOUBTED),
         Line(about_residual(seen.below), seen.below > TOO_MANY),
@@ -147,10 +148,11 @@ def doubts_about(
     bits = seen.bits(found.detections.n)
     if chains is not None:
         bits[chains.rows] |= int(FlagsSky.NO_POINT)
-    unfollowed = exposure.unfollowed
-    if unfollowed is not None:
-        within = unfollowed.covers(found.detections.x, found.detections.y)
-        bits[within] |= int(FlagsSky.NO_POINT)
+    window = seen.window if seen.window is not None and seen.window.are_many else None
+    for part in (exposure.unfollowed, window):
+        if part is not None:
+            within = part.covers(found.detections.x, found.detections.y)
+            bits[within] |= int(FlagsSky.NO_POINT)
     return Doubts(seen_twice, bits, texts)
 
 
@@ -172,6 +174,7 @@ class _Seen:
 
     spikes: Marked | None
     seam: Seam | NoiseStep | None
+    window: NoiseWindow | None
     images: tuple[Twins | None, Bools | None, Ghosts | None]
     spectral: tuple[Spectra | None, Marked | None]
     dots: Marked | None
@@ -233,6 +236,11 @@ def _look(exposure: Exposure, found: Found, rests_on: Support, run: Run) -> _See
     checks: dict[str, Callable[[], Any]] = {
         "spikes": lambda: find_spikes(*pixels, *shapes[:4], detections.dpeak, fwhm),
         "seam": lambda: _seam(exposure, plane, rests_on),
+        "window": lambda: (
+            find_noise_window(plane.subtracted, plane.bad, exposure.header)
+            if _is_noise_even(exposure, plane, rests_on)
+            else None
+        ),
         "images": lambda: _second_images(detections, exposure),
         "spectral": lambda: _spectra(*pixels, *shapes, detections.dflux, fwhm),
         "dots": lambda: find_dots(*places),
@@ -287,16 +295,22 @@ def _seam(exposure: Exposure, plane: Plane, rests_on: Support) -> Seam | NoiseSt
     """Look for a step of the sky, or of its noise where no map says that it is uneven."""
     level, sigma = plane.background.mean, plane.background.sigma
     seam = find_seam(plane.subtracted, level, sigma, plane.bad)
-    # Noise of few photons, or steps, is not that of a Gaussian.
-    is_known = plane.background.skewness is not None or exposure.variance is not None
-    is_known |= exposure.weight is not None
-    if seam is not None or is_known or not rests_on.sky_share > MIN_SKY:
+    if seam is not None or not _is_noise_even(exposure, plane, rests_on):
         return seam
     detector = exposure.detector
     return find_noise_step(
         plane.subtracted, plane.background, plane.bad, detector.gain, exposure.header,
         detector.pedestal, matched=exposure.matched,
     )  # fmt: skip
+
+
+def _is_noise_even(exposure: Exposure, plane: Plane, rests_on: Support) -> bool:
+    """Tell whether the noise should be one: no map says that it is not, and enough is sky.
+
+    Noise of few photons, or steps, is not that of a Gaussian.
+    """
+    is_known = plane.background.skewness is not None or exposure.variance is not None
+    return not is_known and exposure.weight is None and rests_on.sky_share > MIN_SKY
 
 
 def _is_noise_known(exposure: Exposure, found: Found) -> bool:

@@ -121,7 +121,7 @@ def dead_parts(image: F4, without: Bools, patches: Patches | None) -> list[DeadP
     if patches is None:
         return []
     y, x = patches.rows[:, 0], patches.columns[:, 0]
-    boxes = [_box(image, group, y, x) for group in _groups(patches.low)]
+    boxes = [_box(image, group, y, x) for group in connected(patches.low, MIN_PATCHES)]
     found = [box for box in boxes if box is not None]
     dead = np.zeros(image.shape, dtype=np.bool_)
     for box in found:
@@ -133,8 +133,8 @@ def dead_parts(image: F4, without: Bools, patches: Patches | None) -> list[DeadP
     return [box for box in found if _share_far(image[box.part].ravel()) < FEWER * share]
 
 
-def _groups(low: Bools) -> list[Bools]:
-    """Return the connected groups of patches (by their sides)."""
+def connected(low: Bools, least: int) -> list[Bools]:
+    """Return the groups of at least so many patches that are connected by their sides."""
     left, groups = low.copy(), []
     while left.any():
         group = np.zeros_like(low)
@@ -150,7 +150,7 @@ def _groups(low: Bools) -> list[Bools]:
                 break
             group = grown
         left &= ~group
-        if np.count_nonzero(group) >= MIN_PATCHES:
+        if np.count_nonzero(group) >= least:
             groups.append(group)
     return groups
 
