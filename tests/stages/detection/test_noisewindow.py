@@ -33,8 +33,10 @@ def test_a_window_that_was_exposed_less_long(part, seed):
     assert window.covers(np.array([310.0, 280.0]), np.array([250.0, 250.0])).tolist() == [True, 0]
 
 
-def test_one_of_many_exposures_may_cover_a_part_more_often():
-    window = window_of(inset(0.25, slice(300, SIZE)), header={"NCOMBINE": 8})
+@pytest.mark.parametrize("header", [None, {"NCOMBINE": 8}])
+def test_more_exposures_may_cover_a_part_of_a_sum_or_one_at_an_edge(header):
+    y = slice(200, 330) if header else slice(300, SIZE)
+    window = window_of(inset(0.25, y), header=header)
     assert not window.are_many
     assert "more of the exposures cover it" in window.doubt
 

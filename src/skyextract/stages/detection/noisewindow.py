@@ -45,8 +45,8 @@ class NoiseWindow:
     Attributes
     ----------
     are_many : bool
-        Whether fluxes in it are not to be believed: of sums of several exposures, more may cover
-        it.
+        Whether fluxes in it are not to be believed: of sums of several exposures more may cover
+        it, as they may a part that an edge of the frame bounds (a panel, a corner).
     """
 
     y0: int
@@ -108,7 +108,8 @@ def find_noise_window(image: F4, bad: Bools, header: Header | None) -> NoiseWind
         return None
     y0, y1, x0, x1, ratio = max(found, key=lambda box: (box[1] - box[0]) * (box[3] - box[2]))
     n_frames = max(header_number((header or Header()).get(key)) or 0.0 for key in COMBINED_KEYS)
-    return NoiseWindow(y0, y1, x0, x1, ratio, n_frames < 2.0)
+    is_within = min(y0, x0) > 0 and y1 < image.shape[0] and x1 < image.shape[1]
+    return NoiseWindow(y0, y1, x0, x1, ratio, is_within and n_frames < 2.0)
 
 
 def _log_variances(image: F4, bad: Bools, y: I8, x: I8) -> F8:
