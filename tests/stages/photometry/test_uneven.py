@@ -7,6 +7,7 @@ import pytest
 
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.stages.photometry.checks import Verdict
 from skyextract.stages.photometry.stars import Stars
 from skyextract.stages.photometry.uneven import with_uneven_fluxes, with_waves
@@ -60,3 +61,13 @@ def test_waves_of_interference_are_in_no_star():
 def test_fluxes_of_copied_pixels_are_doubtful():
     exposure = replace(frame(0.0), uneven="values are copied")
     assert with_uneven_fluxes(BEFORE, exposure, "FLUX_PSF").weak == "values are copied"
+
+
+def test_pieces_of_stars_are_doubtful_where_no_psf_is_known():
+    exposure = frame(0.0)
+    flags = np.array([3, 2, 2, 0, 1])
+    weak = with_uneven_fluxes(BEFORE, exposure, "FLUX_AUTO", flags).weak
+    assert weak.startswith("3 of the 5 stars of the zero point are parts of blends")
+    known = replace(exposure, psf=Psf.gaussian(3.0, PsfSource.MEASURED))
+    for frame_of, of_stars in ((exposure, flags[1:]), (known, flags)):
+        assert with_uneven_fluxes(BEFORE, frame_of, "FLUX_AUTO", of_stars) == BEFORE

@@ -294,7 +294,8 @@ def _verify(
     verdict = with_doubles(verdict, pairs.doubles, fitted.band.key)
     verdict = with_alone(verdict, catalog, pairs, fit.zero_point, stars.mag, flux_key)
     verdict = with_waves(verdict, residuals, everyone, exposure)
-    return with_uneven_fluxes(verdict, exposure, flux_key)
+    flags = catalog["FLAGS"] if "FLAGS" in catalog else np.zeros(catalog.n_rows, np.int16)
+    return with_uneven_fluxes(verdict, exposure, flux_key, flags[stars.row[fitted.kept]])
 
 
 def _note(

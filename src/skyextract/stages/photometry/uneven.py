@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.flags import Flags
 from skyextract.stages.photometry.checks import NOTED_TREND, Verdict
 from skyextract.stages.photometry.parts import SURE
 from skyextract.stages.photometry.zeropoint import MIN_ERROR
 from skyextract.stages.pointsources.clippedfit import straight_line
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8
+    from skyextract.datamodel.arrays import F8, AnyArray
     from skyextract.datamodel.exposure import Exposure
     from skyextract.stages.photometry.stars import Stars
 
@@ -22,15 +23,34 @@ MIN_STARS = 12
 """Stars that can tell whether waves are in their light, too."""
 ADDED = 0.5
 """Part of the waves that stars show up to which these are rather added to light."""
+MANY_BLENDED = 0.5
+"""Share of the stars that are parts of blends."""
 MAG = 2.5 / math.log(10.0)
 
 
-def with_uneven_fluxes(verdict: Verdict, exposure: Exposure, flux_key: str) -> Verdict:
+def with_uneven_fluxes(
+    verdict: Verdict, exposure: Exposure, flux_key: str, flags: AnyArray | None = None
+) -> Verdict:
     """Return the verdict of a frame whose fluxes are not in proportion to light.
 
     Or in a part of which the stars are not those of the PSF; the zero point is that of the others.
+    Or whose stars are pieces, as far as is known without a PSF.
+
+    Parameters
+    ----------
+    flags : (n,) int16, optional
+        FLAGS of the stars that the zero point rests on.
     """
     told = exposure.uneven
+    if flags is not None and not exposure.has_psf:
+        blended = int(np.count_nonzero(flags & int(Flags.BLENDED)))
+        if blended > MANY_BLENDED * flags.size:
+            message = (
+                f"{blended} of the {flags.size} stars of the zero point are parts of blends, and "
+                f"no PSF tells how much of the light {flux_key} has: stars that are taken apart "
+                "(far out of focus?), or a crowded field"
+            )
+            told = told or message
     if exposure.unfollowed is not None:
         told = told or (
             f"{flux_key} of the stars of a part of the frame, which the PSF does not follow, is "
