@@ -97,6 +97,26 @@ def test_a_galaxy_keeps_its_nucleus_and_loses_the_stars_upon_it():
     assert (np.hypot(found.x - 210.0, found.y - 225.0) < 20.0).sum() == 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_steep_galaxy_beside_a_star_is_one_with_its_nucleus(seed):
+    """Its light is no wide one upon which the middle stands, though a star is a second branch."""
+    psf = Psf.gaussian(3.3)
+    filtering = matched_filter(psf, (SIDE, SIDE))
+    galaxy = np.fft.rfft2(34.0 * np.exp(-7.67 * ((np.hypot(R, 0.3) / 14.0) ** 0.25 - 1.0)))
+    square = np.fft.fftfreq(SIDE)[:, None] ** 2 + np.fft.rfftfreq(SIDE) ** 2
+    galaxy = np.fft.irfft2(galaxy * np.exp(-2.0 * (1.4 * np.pi) ** 2 * square), s=R.shape)
+    expected = galaxy + draw(psf, R.shape, [238.0], [225.0], np.array([2500.0]))
+    rng = np.random.default_rng(seed)
+    image = rng.normal(expected, np.sqrt(NOISE**2 + expected / GAIN)).astype(np.float32)
+    noise = PixelNoise(NOISE, gain=GAIN)
+    none = np.zeros(image.shape, np.uint16)
+    found = detect_with_psf(image, filtering, noise, ALONE, Run(1), mask=none)
+    own = np.diff(found.first)
+    assert own.max() > 0.8 * found.pixel.size
+    assert np.hypot(found.xpeak[np.argmax(own)] - 210.0, found.ypeak[np.argmax(own)] - 225.0) < 1.5
+    assert (np.hypot(found.x - 210.0, found.y - 225.0) < 20.0).sum() == 1
+
+
 def test_knots_of_what_is_not_saturated_stay_together():
     """A spiral's knots rise by less than half of the light of their galaxy."""
     psf = Psf.gaussian(3.3)

@@ -27,8 +27,8 @@ MIDDLE, SATURATED_MIDDLE = 0.3, 0.1
 """Distance of what is in the middle of the light, in units of its rms radius, at most: of light
 that rises towards it, ..."""
 CENTRAL, RING = 2.0, (2.0, 3.0)
-"""... in a ring about it, of so many radii of its core, over the mean of all; and of light that is
-scattered, which does."""
+"""... in a ring about it, of so many radii of its core, over the mean of what is beyond; and of
+light that is scattered, which does."""
 NO_STAR = 8.0
 """Pixels of a branch that is light itself, at least, in areas of the core of a star."""
 
@@ -92,7 +92,8 @@ def give_rest(
     core = math.sqrt(area / math.pi)
     r = np.hypot(x - own_x, y - own_y) / core
     ring = light[(label == n) & (r > RING[0]) & (r < RING[1])]
-    rises = ring.size > 0 and ring.mean() > CENTRAL * light[label == n].mean()
+    beyond = light[(label == n) & (r >= RING[1])]
+    rises = ring.size > 0 and beyond.size > 0 and ring.mean() > CENTRAL * beyond.mean()
     # The ridge of a ring, the bright part of a cloud; or there is but one, a nucleus.
     is_light = area > NO_STAR * core_area or n == 1
     is_own = is_scattered or away[nearest] > MIDDLE or not (rises or is_light)
