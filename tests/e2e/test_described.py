@@ -23,6 +23,8 @@ STRUCTURAL = re.compile(
     r"T(TYPE|FORM|UNIT|DISP|COMM|DIM)\d+|"
 )
 SOMETIMES = {
+    # of `checks`: with a catalogue that is far deeper than the frame
+    "n_brightest",
     # of `checks`: with a colour term, and where the degree over the field had to be lowered
     *("color", "color_pivot", "color_term_error", "scatter_without_color", "degree"),
     # cards: extensions with a name and a version; a variance that was not there before
