@@ -165,9 +165,9 @@ def measure_inputs(
 ) -> MeasureInputs:
     """Collect what measurement needs besides the exposure."""
     scale = pixel_scale(exposure, settings.config.detector)
-    associates = inputs.associates
+    associates, mosaic = inputs.associates, MosaicPlane.from_header(exposure.header)
     if associates is not None and settings.config.assoc.assoccoord_type == "WORLD":
-        associates = _associates_in_pixels(associates, exposure, settings)
+        associates = _associates_in_pixels(associates, exposure, mosaic, settings)
     return MeasureInputs(
         pixel_scale=scale,
         sizes={name: shape for name, shape in request.columns if shape},
@@ -175,11 +175,13 @@ def measure_inputs(
         network=inputs.network,
         filter=inputs.filter,
         associates=associates,
-        mosaic=MosaicPlane.from_header(exposure.header),
+        mosaic=mosaic,
     )
 
 
-def _associates_in_pixels(table: F8, exposure: Exposure, settings: Settings) -> F8:
+def _associates_in_pixels(
+    table: F8, exposure: Exposure, mosaic: MosaicPlane | None, settings: Settings
+) -> F8:
     """Replace sky positions of the ASSOC list by FITS pixels of the full frame."""
     if exposure.wcs is None:
         raise settings.error("ASSOCCOORD_TYPE", "the image has no celestial WCS")
@@ -187,7 +189,6 @@ def _associates_in_pixels(table: F8, exposure: Exposure, settings: Settings) -> 
     table = table.copy()
     px, py = exposure.wcs.to_pixel(table[:, x], table[:, y])
     table[:, x], table[:, y] = px + 1.0, py + 1.0
-    mosaic = MosaicPlane.from_header(exposure.header)
     if mosaic is not None:
         table[:, x] = mosaic.full_pixels(table[:, x], "X")
         table[:, y] = mosaic.full_pixels(table[:, y], "Y")

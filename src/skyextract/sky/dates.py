@@ -149,10 +149,9 @@ def _time_scale(header: Mapping[str, Any]) -> str:
 def parse_mjd(value: Any) -> float:
     """Return the modified Julian date of a card's value; NaN if it is no date of a frame.
 
-    Numbers are MJD or JD.  Text is ISO 8601, with any of - / . : and blank between its parts, and
-    an offset from UTC, which is taken away,
-    or a date that ends with the year: 02/07/2023, the 2 July unless a number above 12 tells
-    the month; 02/07/23, FITS' old form; 2-Jul-2023; July 2, 2023.
+    Numbers are MJD or JD.  Text is ISO 8601, with any of - / . : and blank between its parts (an
+    offset from UTC is taken away), or a date that ends with the year: 02/07/2023, the 2 July
+    unless a number above 12 tells the month; 02/07/23, FITS' old form; 2-Jul-2023; July 2, 2023.
     """
     number = math.nan if isinstance(value, bool) else _number(value)
     if 2_300_000.0 < number < 2_600_000.0:

@@ -15,13 +15,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, Bools, distinct
+from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import median, quantiles
 from skyextract.record import record
 from skyextract.sky.plate import gnomonic
 from skyextract.stages.astrometry.solution import Solution
 from skyextract.stages.astrometry.sources import Sources
 from skyextract.stages.chance import log_as_many
+from skyextract.stages.vectors import in_fullest_cell
 
 MIN_ALONE = 3
 """Stars without a partner, at least, of the reference and of the sources, ..."""
@@ -139,26 +140,12 @@ def find_outside(
 
 
 def _alike(vectors: F8, radius: float, area: float) -> Outside:
-    """Return how many vectors are one, farther than the radius, and that; none by default.
-
-    Those within a tolerance of one are in a cell of four times it, of which one of four grids,
-    displaced by half a cell, has all.
-    """
+    """Return how many vectors are one, farther than the radius, and that; none by default."""
     vectors = vectors[:, np.hypot(vectors[0], vectors[1]) > radius]
     tolerance = ALIKE * radius
     if vectors.shape[1] < MIN_ALIKE:
         return Outside()
-    best, near = 0, np.zeros(vectors.shape[1], dtype=np.bool_)
-    for shift in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)):
-        columns, rows = (
-            np.floor(v / (4.0 * tolerance) + half).astype(np.int64)
-            for v, half in zip(vectors, shift, strict=True)
-        )
-        keys = (rows << 32) + columns
-        cells = distinct(keys)
-        number = np.bincount(np.searchsorted(cells, keys))
-        if number.max() > best:
-            best, near = int(number.max()), keys == cells[number.argmax()]
+    near = in_fullest_cell(vectors[0], vectors[1], 4.0 * tolerance)
     for _ in range(2):
         dx, dy = median(vectors[0, near]), median(vectors[1, near])
         distance = np.hypot(vectors[0] - dx, vectors[1] - dy)

@@ -14,6 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8, distinct
 from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.record import record
+from skyextract.stages.vectors import in_fullest_cell
 
 N_BRIGHTEST = 150
 """Sources whose vectors are looked at."""
@@ -184,15 +185,7 @@ def _turned(vectors: F8, centre: tuple[float, float]) -> F8:
 def _most_frequent(vectors: F8) -> tuple[float, float]:
     """Return the vector, its second component not negative, near which most of them are."""
     dx, dy = _turned(vectors, (0.0, 1.0))[:2]
-    best, start = 0, 0
-    for shift in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)):
-        column = np.floor(dx / (2.0 * TOLERANCE) + shift[0]).astype(np.int64)
-        row = np.floor(dy / (2.0 * TOLERANCE) + shift[1]).astype(np.int64)
-        key = (row << 32) + column
-        values, number = np.unique(key, return_counts=True)
-        k = int(np.argmax(number))
-        if number[k] > best:
-            best, start = int(number[k]), int(np.argmax(key == values[k]))
+    start = int(np.argmax(in_fullest_cell(dx, dy, 2.0 * TOLERANCE)))
     centre = float(dx[start]), float(dy[start])
     for reach in (3.0 * TOLERANCE, TOLERANCE, TOLERANCE):
         dx, dy = _turned(vectors, centre)[:2]

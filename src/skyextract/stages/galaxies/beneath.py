@@ -15,7 +15,7 @@ import numpy as np
 from skyextract.kernels.galaxies.source import DISK, E1, E2, INDEX, RADIUS, SPHEROID, X, Y
 from skyextract.kernels.values import FWHM_PER_SIGMA
 from skyextract.record import record
-from skyextract.stages.galaxies.start import EXPONENTIAL, reach_of
+from skyextract.stages.galaxies.start import EXPONENTIAL, hold_near, reach_of
 from skyextract.stages.galaxies.swallowed import STAR, free_of_points, light_of
 
 if TYPE_CHECKING:
@@ -77,14 +77,8 @@ class Beneath:
         parameters[those, first] = math.sqrt(4.0 * math.pi * noise2) * fwhm / FWHM_PER_SIGMA
         parameters[those, first + RADIUS] = math.log(STAR * fwhm)
         parameters[those, SPHEROID + INDEX] = EXPONENTIAL
-        _hold(parameters[those], limits, those, HELD * fwhm)
+        hold_near(parameters, limits, HELD * fwhm, those)
         return np.where(those, free.size, profile.free.size)
-
-
-def _hold(places: F8, limits: F8, those: Bools, reach: float) -> None:
-    """Let some sources go no farther than `reach` from where they are."""
-    for p in (X, Y):
-        limits[those, 0, p], limits[those, 1, p] = places[:, p] - reach, places[:, p] + reach
 
 
 def give_shapes(
@@ -124,12 +118,12 @@ def give_shapes(
     shaped[:, first] *= LIGHT_BEFORE
     shaped[:, first + RADIUS] = math.log(RADIUS_BEFORE * fwhm)
     shaped[:, SPHEROID + INDEX] = EXPONENTIAL if profile.index is None else profile.index
-    _hold(start[tried], limits, tried, reach_of(fwhm))
+    hold_near(start, limits, reach_of(fwhm), tried)
     for members in scene.by_colour:
         scene.each(members[tried[members]], lambda some, places: again(some, places, shaped))
     kept = tried & (fits.parameters[:, first + RADIUS] != start[:, first + RADIUS])
     n_free[kept] = profile.free.size
-    _hold(start[tried & ~kept], limits, tried & ~kept, HELD * fwhm)
+    hold_near(start, limits, HELD * fwhm, tried & ~kept)
     stale: Bools = kept | (fits.changed == 1)
     fits.changed[:] = 0
     return stale

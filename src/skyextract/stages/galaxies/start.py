@@ -94,14 +94,19 @@ def reach_of(fwhm: float) -> float:
     return MAX_SHIFT * fwhm + 1.0
 
 
+def hold_near(parameters: F8, limits: F8, reach: float, those: Bools | slice = slice(None)) -> None:
+    """Let the centres of some sources go no farther than `reach`, pixels, from where they are."""
+    for p in (X, Y):
+        place = parameters[those, p]
+        limits[those, 0, p], limits[those, 1, p] = place - reach, place + reach
+
+
 def limits_of(parameters: F8, boxes: I8, sky: Sky, noise2: float, profile: Profile) -> F8:
     """Return the lowest and highest values of all parameters, (n, 2, N_PARAMETERS)."""
     fwhm = sky.psf.fwhm
     limits = np.empty((len(parameters), 2, N_PARAMETERS))
     limits[:, 0], limits[:, 1] = -np.inf, np.inf
-    reach = reach_of(fwhm)
-    for p in (X, Y):
-        limits[:, 0, p], limits[:, 1, p] = parameters[:, p] - reach, parameters[:, p] + reach
+    hold_near(parameters, limits, reach_of(fwhm))
     side = boxes[:, 2:].max(axis=1, initial=1)
     for first in (SPHEROID, DISK):
         limits[:, 0, first + RADIUS] = math.log(MIN_RADIUS * fwhm)

@@ -175,30 +175,32 @@ class _Matched:
     first, second : (n,) int64
     distance : (n,) float64
     radius : float
-    chance : float
-        Share of the pairs that chance would give.
+    by_chance : _Chance
     """
 
     first: I8
     second: I8
     distance: F8
     radius: float
-    chance: float
+    by_chance: _Chance
 
     @classmethod
     def within(cls, px: F8, py: F8, sx: F8, sy: F8, radius: float) -> _Matched:
         """Match them."""
-        first, second, distance = mutual_nearest(px, py, sx, sy, radius)
-        share = _Chance.between(px, py, sx, sy).share(len(first), radius)
-        return cls(first, second, distance, radius, share)
+        by_chance = _Chance.between(px, py, sx, sy)
+        return cls(*mutual_nearest(px, py, sx, sy, radius), radius, by_chance)
+
+    @property
+    def chance(self) -> float:
+        """Share of the pairs that chance would give."""
+        return self.by_chance.share(len(self.first), self.radius)
 
     def settled(self, px: F8, py: F8, sx: F8, sy: F8, least: float) -> _Matched:
         """Return those within the least radius that holds all pairs beyond chance."""
         if self.chance <= NOTED_CHANCE:
             return self
-        by_chance = _Chance.between(px, py, sx, sy)
-        radius = by_chance.settled_radius(self.distance, self.radius, least)
-        return _Matched.within(px, py, sx, sy, radius)
+        radius = self.by_chance.settled_radius(self.distance, self.radius, least)
+        return _Matched(*mutual_nearest(px, py, sx, sy, radius), radius, self.by_chance)
 
 
 @record
